@@ -1,0 +1,146 @@
+"""The wire form of one namespace's compiled configuration.
+
+Frozen models; unknown fields are ignored, so that a newer operator can serve an older sidecar.
+A default here is part of the contract (it is not written out) and never changes within a major.
+Units are in the names: _ms, _s, and pico-dollars per token (equal to micro-dollars per million).
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Wire(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class Prices(Wire):
+    """Pico-dollars (1e-12 USD) per token."""
+
+    input: int
+    output: int
+    cached_input: int | None = None  # None: as input
+
+
+class Model(Wire):
+    name: str  # as clients ask for it
+    upstream: str  # as the provider calls it
+    capabilities: tuple[str, ...] = ()
+    context_window: int | None = None
+    max_output_tokens: int | None = None
+    prices: Prices | None = None
+
+
+class Timeouts(Wire):
+    connect_ms: int = 5_000
+    first_byte_ms: int = 60_000
+    idle_ms: int = 60_000
+    total_ms: int = 600_000
+
+
+class Retry(Wire):
+    max_attempts: int = 2  # on one provider, the first included
+    initial_backoff_ms: int = 200
+    max_backoff_ms: int = 5_000
+
+
+class Connections(Wire):
+    max: int = 200
+    max_idle: int = 50
+
+
+class Tls(Wire):
+    ca: str | None = None  # entry of the credentials directory that holds PEM certificates
+    verify: bool = True
+
+
+class Provider(Wire):
+    name: str
+    dialect: str  # "OpenAI" | "Anthropic"; a sidecar leaves out a provider it cannot speak to
+    base_url: str
+    credentials: tuple[str, ...] = ()  # entries of the credentials directory, in order
+    unavailable: str | None = None  # why it is out (CamelCase), e.g. its Secret is missing
+    priority: int = 0  # lower first
+    weight: int = 100
+    headers: tuple[tuple[str, str], ...] = ()
+    models: tuple[Model, ...] = ()
+    timeouts: Timeouts = Timeouts()
+    retry: Retry = Retry()
+    connections: Connections = Connections()
+    tls: Tls = Tls()
+
+
+class Pool(Wire):
+    kind: Literal["pool"] = "pool"
+    id: str  # "namespace/name"
+    strategy: str = "Priority"
+    providers: tuple[Provider, ...] = ()
+
+
+class KeyHash(Wire):
+    sha256: str
+    not_after_s: int | None = None  # Unix seconds; set on a key that was rotated out
+
+
+class Key(Wire):
+    kind: Literal["key"] = "key"
+    id: str
+    tenant: str
+    hashes: tuple[KeyHash, ...] = ()
+    enabled: bool = True
+    expires_at_s: int | None = None
+    roles: tuple[str, ...] = ("Client",)
+    allowed_models: tuple[str, ...] = ()  # globs; none: every model
+    policy: str | None = None  # policy id; None: the namespace's default
+    service_accounts: tuple[str, ...] = ()
+
+
+class Match(Wire):
+    """Every part that is given must match; inside a part, one of the alternatives."""
+
+    models: tuple[str, ...] = ()  # globs
+    api_keys: tuple[str, ...] = ()
+    tenants: tuple[str, ...] = ()
+    headers: tuple[tuple[str, str], ...] = ()
+    capabilities: tuple[str, ...] = ()
+
+
+class Target(Wire):
+    pool: str  # pool id
+    provider: str | None = None
+    model: str | None = None  # sent instead of the model asked for
+    weight: int | None = None  # given on any target of a rule: traffic is split by weight
+
+
+class Rule(Wire):
+    name: str
+    match: Match = Match()
+    targets: tuple[Target, ...] = ()
+    fallbacks: tuple[Target, ...] = ()
+    policy: str | None = None  # "Default" | "Cost"; None: as the policy says
+    sticky_by: str = "Request"
+    timeout_ms: int | None = None
+
+
+class Policy(Wire):
+    kind: Literal["policy"] = "policy"
+    id: str
+    default: bool = False  # exactly one policy of a bundle: every bundle has a way to route
+    policy: str = "Default"
+    rules: tuple[Rule, ...] = ()
+    aliases: dict[str, str] = {}
+
+
+Record = Annotated[Pool | Key | Policy, Field(discriminator="kind")]
+
+
+class Config(Wire):
+    """One namespace, whole. Records are unique by (kind, id)."""
+
+    namespace: str
+    pools: tuple[Pool, ...] = ()
+    keys: tuple[Key, ...] = ()
+    policies: tuple[Policy, ...] = ()
+
+    def records(self) -> tuple[Pool | Key | Policy, ...]:
+        return (*self.pools, *self.keys, *self.policies)

@@ -1,0 +1,35 @@
+"""Names both sides must agree on: files, objects, labels, annotations, headers and ports."""
+
+GROUP = "runestone.dev"
+
+# The bundle as objects in the namespace, and as files where a pod mounts them.
+CONFIG_MAP = "runestone-config"
+CREDENTIALS_SECRET = "runestone-credentials"
+INDEX_FILE = "index.json"
+MAX_SHARDS = 16  # a pod lists each possible shard as an optional projected source
+DATA_LINK = "..data"  # kubelet swaps this symbolic link when all files of a volume are in place
+
+MANAGED_BY_LABEL = "app.kubernetes.io/managed-by"
+MANAGED_BY = "runestone-operator"
+INJECT_LABEL = f"{GROUP}/inject"
+API_KEY_ANNOTATION = f"{GROUP}/api-key"
+CONFIG_ANNOTATION = f"{GROUP}/config"  # on a pod: the digest it should hold; a change wakes kubelet
+
+API_PORT = 4003
+HEALTH_PORT = 4004
+
+HEADER_REQUEST_ID = "x-request-id"
+HEADER_PROVIDER = "x-runestone-provider"
+HEADER_MODEL = "x-runestone-model"
+HEADER_ATTEMPTS = "x-runestone-attempts"
+HEADER_CONFIG = "x-runestone-config"
+
+KEY_PREFIX_LENGTH = 10
+
+
+def shard_file(number: int) -> str:
+    return f"shard-{number}.jsonl"
+
+
+def shard_config_map(number: int) -> str:
+    return f"{CONFIG_MAP}-{number}"

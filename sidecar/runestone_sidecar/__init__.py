@@ -1,0 +1,1 @@
+"""The data plane: one process in every application pod, fed by files, speaking the OpenAI API."""

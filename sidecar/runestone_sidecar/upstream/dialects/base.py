@@ -1,0 +1,117 @@
+"""What the data path asks of a provider's wire format, and the few shapes that cross that line.
+
+Pure: no I/O, no clock, no configuration. Time and ids come in with the request.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class ChatRequest:
+    """A `POST /v1/chat/completions` as the client sent it, parsed once.
+
+    `body` is the decoded JSON object; it is shared by all attempts and must not be changed.
+    """
+
+    body: Mapping[str, Any]
+    model: str  # the canonical name: what the client asked for, aliases resolved
+    stream: bool
+    request_id: str
+    created_s: int  # Unix seconds, for replies that are ours to date
+
+    @property
+    def include_usage(self) -> bool:
+        options = self.body.get("stream_options")
+        return isinstance(options, dict) and options.get("include_usage") is True
+
+
+@dataclass(frozen=True, slots=True)
+class ModelTarget:
+    """The provider's side of a model."""
+
+    upstream: str  # the provider's name for it
+    max_output_tokens: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens of one reply. `input_tokens` includes the cached ones, as OpenAI counts."""
+
+    input_tokens: int
+    output_tokens: int
+    cached_input_tokens: int = 0
+    reasoning_tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Rendered:
+    """A request as the provider wants it; `path` is appended to the base URL's path."""
+
+    path: bytes
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A whole successful reply in the client's format."""
+
+    body: bytes
+    usage: Usage | None
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderError:
+    """A provider's refusal, reduced to what OpenAI's envelope can say."""
+
+    message: str
+    type: str
+    code: str | None = None
+    param: str | None = None
+
+
+class DialectError(Exception):
+    """The tree of what a dialect can object to."""
+
+
+@dataclass
+class Untranslatable(DialectError):
+    """The request cannot be said in this provider's format: a 400 that names `param`."""
+
+    message: str
+    param: str | None = None
+
+
+class BadReply(DialectError):
+    """A 200 whose body is not what this format promises: a 502, and worth another provider."""
+
+
+class StreamReader(Protocol):
+    """Reads one streamed reply; made anew for each attempt."""
+
+    usage: Usage | None  # when the stream told it
+    complete: bool  # the provider said that the reply is whole
+    at_boundary: bool  # what was handed on so far ends between two events
+
+    def feed(self, data: bytes) -> bytes:
+        """Client bytes for provider bytes, possibly none. Raises BadReply. Buffers are bounded."""
+
+    def finish(self) -> bytes:
+        """Client bytes for the provider's clean end. Raises BadReply where it is not whole."""
+
+
+class Dialect(Protocol):
+    def auth_headers(self, credential: str | None) -> tuple[tuple[bytes, bytes], ...]:
+        """Headers of every request: authorization and API version."""
+
+    def render_chat(self, request: ChatRequest, target: ModelTarget) -> Rendered:
+        """Raises Untranslatable."""
+
+    def read_chat(self, request: ChatRequest, body: bytes) -> Reply:
+        """A 200 that was not streamed. Raises BadReply."""
+
+    def stream_chat(self, request: ChatRequest) -> StreamReader: ...
+
+    def read_error(self, status: int, body: bytes) -> ProviderError:
+        """Total: any bytes give an error fit to show (the client sees that of a 400, 404 or 422)."""
