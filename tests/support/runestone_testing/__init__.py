@@ -1,0 +1,1 @@
+"""What tests are made with: real servers on kernel-picked ports, and builders of test data."""
