@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 import pytest
 
-from runestone_testing.kube import ApiServer, KubeToolsMissingError
+from runestone_testing.kube import BUILD_VARIABLE, ApiServer, KubeToolsMissingError, find_programs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+
+@pytest.hookimpl(trylast=True)  # after -m and -k have taken out what will not run
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Build the API server, where that is asked for, now: inside a test it would time out."""
+    if os.environ.get(BUILD_VARIABLE) == "1" and any(i.get_closest_marker("kube") for i in items):
+        find_programs()
 
 
 @pytest.fixture(scope="session")

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,7 +18,7 @@ from runestone_testing import kube
 from runestone_testing.kube import ALICE, NOBODY, OPERATOR, ApiServer, User
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 pytestmark = pytest.mark.kube
 
@@ -44,6 +45,13 @@ def namespace(apiserver: ApiServer, request: pytest.FixtureRequest) -> str:
     name = request.node.originalname.replace("_", "-")
     assert apiserver.kubectl("create", "namespace", name).returncode == 0
     return str(name)
+
+
+@pytest.fixture
+def short_tmp_path() -> Iterator[str]:
+    """Where pytest puts tmp_path, the path of a Unix socket may grow too long."""
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        yield folder
 
 
 def test_version_is_the_pinned_one(apiserver: ApiServer) -> None:
@@ -125,7 +133,7 @@ def test_close_ends_the_processes_and_deletes_the_data() -> None:
     assert not folder.exists()
 
 
-def test_a_killed_test_process_leaves_none_behind(tmp_path: Path) -> None:
+def test_a_killed_test_process_leaves_none_behind(short_tmp_path: str) -> None:
     """Started from a thread that ends at once, which must not end them."""
     script = (
         "import sys, threading\n"
@@ -139,7 +147,7 @@ def test_a_killed_test_process_leaves_none_behind(tmp_path: Path) -> None:
     support = str(Path(kube.__file__).parents[1])
     with subprocess.Popen(
         [sys.executable, "-c", script],
-        env={**os.environ, "PYTHONPATH": support, "TMPDIR": str(tmp_path)},
+        env={**os.environ, "PYTHONPATH": support, "TMPDIR": short_tmp_path},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
