@@ -1,0 +1,1 @@
+"""The control plane: Kubernetes resources (or files) in, compiled configuration out."""

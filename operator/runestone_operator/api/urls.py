@@ -1,0 +1,66 @@
+"""The two kinds of URL that a resource may hold.
+
+Written as patterns, not parsed, so that the API server and this code cannot read one URL as two
+different hosts. Whom a connection may really reach is checked where it is made.
+"""
+
+import re
+from typing import Annotated
+
+from runestone_operator.api.rules import Rule
+from runestone_operator.api.scalars import Form, matching
+
+# The last label of a name starts with a letter, so 2130706433, 0x7f.1 and 127.1 are no hosts.
+_OCTET = r"(25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])"
+_IPV4 = rf"({_OCTET}[.]){{3}}{_OCTET}"
+_IPV6 = r"\[[0-9a-fA-F:]{2,39}\]"
+_DNS = r"([a-zA-Z0-9]([a-zA-Z0-9-]*[a-zA-Z0-9])?[.])*[a-zA-Z]([a-zA-Z0-9-]*[a-zA-Z0-9])?"
+_PORT = r"(6553[0-5]|655[0-2][0-9]|65[0-4][0-9]{2}|6[0-4][0-9]{3}|[1-5][0-9]{4}|[1-9][0-9]{0,3})"
+_AUTHORITY = rf"({_DNS}|{_IPV4}|{_IPV6})(:{_PORT})?"
+_PATH = r"(/[A-Za-z0-9._~!$&()+,;=:@%/-]*)?"
+
+# Link-local (cloud metadata) addresses, their IPv6 spellings, and the API server's own names.
+_FORBIDDEN_HOST = (
+    r"169[.]254[.][0-9.]+"
+    r"|metadata([.]google[.]internal)?"
+    r"|\[[fF][eE][89abAB][0-9a-fA-F]:[0-9a-fA-F:]*\]"
+    r"|\[[fF][dD]00:0?[eE][cC]2:[0:]*:0{0,3}254\]"
+    r"|\[[0:]*:[fF]{4}:[aA]9[fF][eE]:[0-9a-fA-F]*\]"
+    r"|kubernetes([.]default([.]svc([.][a-zA-Z0-9.-]*)?)?)?"
+)
+_FORBIDDEN = rf"https?://({_FORBIDDEN_HOST})(:[0-9]+)?(/.*)?"
+_is_forbidden = re.compile(_FORBIDDEN)
+
+BaseUrl = Annotated[
+    str,
+    Form(
+        512,
+        (
+            matching(
+                f"https?://{_AUTHORITY}{_PATH}",
+                "must be an http or https URL of host, port and path,"
+                " without user, query or fragment",
+            ),
+            Rule(
+                cel=f"!self.lowerAscii().matches(r'^(?:{_FORBIDDEN})$')",
+                message="must not point at the Kubernetes API or at a cloud's metadata service",
+                holds=lambda url: _is_forbidden.fullmatch(url.lower()) is None,
+            ),
+        ),
+    ),
+]
+
+WebhookUrlGlob = Annotated[
+    str,
+    Form(
+        512,
+        (
+            # A star in the host stands only for leading labels, never for the end of a name.
+            matching(
+                rf"https?://([*][.])?{_AUTHORITY}/([A-Za-z0-9._~!$&()+,;=:@%/-]*[*]?){{1,5}}",
+                "must be an http or https URL with a path, in which * may stand for leading host"
+                " labels (https://*.example.com/) and, at most 4 times, for text in the path",
+            ),
+        ),
+    ),
+]
