@@ -6,10 +6,11 @@ the index, which names every shard by checksum: it is the identity of the whole.
 """
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 
 from runestone_contract.canonical import canonical, digest
 from runestone_contract.config import Config, Key, Policy, Pool, Record, Wire
@@ -61,8 +62,8 @@ class Bundle:
 
 def encode(config: Config) -> Bundle:
     """Equal configs give equal bytes. Raises BundleTooLargeError."""
-    lines = sorted((record.kind, record.id, encode_record(record)) for record in config.records())
-    shards = _split([(f"{kind} {id_}", line) for kind, id_, line in lines])
+    lines = sorted((identity_of(record), encode_record(record)) for record in config.records())
+    shards = _split([(int(digest(name.encode())[:8], 16), line) for name, line in lines])
     body: dict[str, Any] = {
         "schema_version": SCHEMA_VERSION,
         "namespace": config.namespace,
@@ -75,17 +76,22 @@ def encode(config: Config) -> Bundle:
     return Bundle(index=canonical(body | {"digest": identity}), shards=shards, digest=identity)
 
 
+def identity_of(record: Pool | Key | Policy) -> str:
+    """What a record is known by across versions of a bundle, and what its shard follows from."""
+    return f"{record.kind} {record.id}"
+
+
 def encode_record(record: Pool | Key | Policy) -> bytes:
     """One line, without its line break. Defaults are left out; `kind` is kept."""
     return canonical(record.model_dump(mode="json", exclude_defaults=True) | {"kind": record.kind})
 
 
-def _split(records: list[tuple[str, bytes]]) -> tuple[bytes, ...]:
+def _split(records: list[tuple[int, bytes]]) -> tuple[bytes, ...]:
     count = 1
     while count <= MAX_SHARDS:
         parts: list[list[bytes]] = [[] for _ in range(count)]
-        for identity, line in records:
-            parts[int(digest(identity.encode())[:8], 16) % count].append(line)
+        for place, line in records:
+            parts[place % count].append(line)
         shards = tuple(b"".join(line + b"\n" for line in part) for part in parts)
         if all(len(shard) <= SHARD_LIMIT_BYTES for shard in shards):
             return shards
@@ -102,7 +108,7 @@ def parse_index(data: bytes) -> Index:
     try:
         body = json.loads(data)
         index = Index.model_validate(body)
-    except (ValueError, ValidationError) as error:
+    except (ValueError, RecursionError) as error:
         raise BundleError("the index is not valid") from error
     if index.schema_version.partition(".")[0] != SCHEMA_VERSION.partition(".")[0]:
         raise BundleError(
@@ -129,24 +135,43 @@ def decode_record(line: bytes) -> Pool | Key | Policy | None:
         if value.get("kind") not in {"pool", "key", "policy"}:
             return None
         return _record.validate_python(value)
-    except (ValueError, AttributeError, ValidationError) as error:
+    except (ValueError, AttributeError, RecursionError) as error:
         raise BundleError("a record of the bundle is not valid") from error
 
 
-def decode(files: dict[str, bytes]) -> Config:
-    """The whole Config of a bundle's files. Raises BundleError."""
+def lines_of(files: Mapping[str, bytes]) -> tuple[Index, list[bytes]]:
+    """Every record line of a bundle's files, checked but not decoded. Raises BundleError."""
     if INDEX_FILE not in files:
         raise BundleError(f"{INDEX_FILE} is missing")
     index = parse_index(files[INDEX_FILE])
-    records: list[Pool | Key | Policy] = []
+    lines: list[bytes] = []
     for shard in index.shards:
         if shard.name not in files:
             raise BundleError(f"{shard.name} is missing")
-        lines = check_shard(shard, files[shard.name])
-        records += [record for line in lines if (record := decode_record(line)) is not None]
+        lines += check_shard(shard, files[shard.name])
+    return index, lines
+
+
+def decode(files: Mapping[str, bytes]) -> Config:
+    """The whole Config of a bundle's files. Raises BundleError."""
+    index, lines = lines_of(files)
+    records = [record for line in lines if (record := decode_record(line)) is not None]
     return Config(
         namespace=index.namespace,
         pools=tuple(record for record in records if isinstance(record, Pool)),
         keys=tuple(record for record in records if isinstance(record, Key)),
         policies=tuple(record for record in records if isinstance(record, Policy)),
     )
+
+
+def lines_by_identity(files: Mapping[str, bytes]) -> dict[str, bytes]:
+    """ "kind id" -> line: what the compiler goes back to. Raises BundleError."""
+    _, lines = lines_of(files)
+    found: dict[str, bytes] = {}
+    for line in lines:
+        try:
+            value = json.loads(line)
+            found[f"{value['kind']} {value['id']}"] = line
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            raise BundleError("a record of the bundle is not valid") from error
+    return found

@@ -91,17 +91,20 @@ class Key(Wire):
     expires_at_s: int | None = None
     roles: tuple[str, ...] = ("Client",)
     allowed_models: tuple[str, ...] = ()  # globs; none: every model
-    policy: str | None = None  # policy id; None: the namespace's default
-    service_accounts: tuple[str, ...] = ()
+    policy: str | None = None  # policy id, maybe of none here; None: the namespace's default
+    service_accounts: tuple[str, ...] = ()  # names, of this namespace; in one Key at most
 
 
 class Match(Wire):
-    """Every part that is given must match; inside a part, one of the alternatives."""
+    """Every part that is given must match; inside a part, one of the alternatives.
+
+    Headers and capabilities are the exception: of those, all that are listed.
+    """
 
     models: tuple[str, ...] = ()  # globs
-    api_keys: tuple[str, ...] = ()
+    api_keys: tuple[str, ...] = ()  # key ids; one that no Key has matches nothing
     tenants: tuple[str, ...] = ()
-    headers: tuple[tuple[str, str], ...] = ()
+    headers: tuple[tuple[str, str], ...] = ()  # names in lower case
     capabilities: tuple[str, ...] = ()
 
 
@@ -113,6 +116,8 @@ class Target(Wire):
 
 
 class Rule(Wire):
+    """A request that matches goes here and nowhere else; no target and no fallback: to nobody."""
+
     name: str
     match: Match = Match()
     targets: tuple[Target, ...] = ()
@@ -129,6 +134,7 @@ class Policy(Wire):
     policy: str = "Default"
     rules: tuple[Rule, ...] = ()
     aliases: dict[str, str] = {}
+    partial: bool = False  # a reference did not resolve and was left out: nothing to go back to
 
 
 Record = Annotated[Pool | Key | Policy, Field(discriminator="kind")]
