@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Mapping
 from typing import Any
 
 
@@ -16,3 +17,9 @@ def canonical(value: Any) -> bytes:
 def digest(data: bytes) -> str:
     """SHA-256 in hexadecimal: the identity of a bundle, a shard or a client key."""
     return hashlib.sha256(data).hexdigest()
+
+
+def credentials_digest(hashes: Mapping[str, str]) -> str:
+    """Identity of a credentials directory, from `digest` of each entry's value without the white
+    space around it: whoever knows the hashes can tell it, and need not know the values."""
+    return digest(canonical(dict(hashes)))[:16]

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runestone_contract.canonical import canonical, digest
+from runestone_contract.canonical import canonical, credentials_digest, digest
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(st.characters(exclude_categories=["Cs"])),
@@ -40,3 +40,9 @@ def test_refuses_what_is_no_json(number: float) -> None:
 
 def test_digest_is_sha256_in_hexadecimal() -> None:
     assert digest(b"") == "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+
+
+def test_credentials_are_known_by_entries_and_hashes_in_any_order() -> None:
+    one = credentials_digest({"a": digest(b"x"), "b": digest(b"y")})
+    assert one == credentials_digest({"b": digest(b"y"), "a": digest(b"x")})
+    assert one not in {credentials_digest({"a": digest(b"y"), "b": digest(b"x")}), ""}
