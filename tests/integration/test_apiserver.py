@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import http.client
 import json
 import os
 import signal
+import ssl
 import subprocess
 import sys
 import tempfile
@@ -117,6 +120,22 @@ def test_restart_keeps_port_data_and_tokens(own_apiserver: ApiServer, by: signal
     assert "refused" in away.stderr
     assert back.stdout == "configmap/note\n"
     assert own_apiserver.pids != before
+
+
+def test_an_open_watch_does_not_hold_up_a_graceful_stop(own_apiserver: ApiServer) -> None:
+    tls = ssl.create_default_context(cafile=str(own_apiserver.ca_file))
+    connection = http.client.HTTPSConnection("127.0.0.1", own_apiserver.port, context=tls)
+    authorization = {"Authorization": f"Bearer {own_apiserver.admin_token}"}
+    with contextlib.closing(connection):
+        connection.request("GET", "/api/v1/namespaces?watch=1", headers=authorization)
+        watch = connection.getresponse()
+        assert json.loads(watch.readline())["type"] == "ADDED"
+        began_s = time.monotonic()
+        own_apiserver.stop()
+        took_s = time.monotonic() - began_s
+        watch.close()
+
+    assert took_s < 20
 
 
 def test_start_twice_is_an_error(apiserver: ApiServer) -> None:

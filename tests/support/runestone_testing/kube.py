@@ -281,6 +281,8 @@ class ApiServer:
             f"--service-account-key-file={keys}",
             "--service-cluster-ip-range=10.96.0.0/16",
             "--allow-privileged=true",
+            # Else an open watch holds a graceful stop up for a minute.
+            "--shutdown-watch-termination-grace-period=5s",
             # No controller makes the `default` service accounts without which it refuses pods.
             "--disable-admission-plugins=ServiceAccount",
         ]
