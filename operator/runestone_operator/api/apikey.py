@@ -110,7 +110,7 @@ class Webhooks(ApiModel):
     """Where results of overflow jobs may be posted."""
 
     allowed_urls: Annotated[
-        tuple[WebhookUrlGlob, ...], SetList(), Field(min_length=1, max_length=32)
+        tuple[WebhookUrlGlob, ...], Field(min_length=1, max_length=32), SetList()
     ] = Field(alias="allowedURLs")
     """URLs that a client may ask for; * stands for leading host labels and for text in the path.
     Private addresses are refused whatever is listed, unless the installation allows them."""
@@ -166,15 +166,15 @@ class ApiKeySpec(ApiModel):
     """Whether the key is let in."""
     expires_at: Timestamp | None = None
     """When the key ceases to be let in."""
-    roles: Annotated[tuple[Role, ...], SetList(), Field(min_length=1, max_length=2)] = (
+    roles: Annotated[tuple[Role, ...], Field(min_length=1, max_length=2), SetList()] = (
         Role.CLIENT,
     )
     """Client: the model endpoints. Admin: those of administration."""
-    allowed_models: Annotated[tuple[Glob, ...], SetList(), Field(max_length=256)] = ()
+    allowed_models: Annotated[tuple[Glob, ...], Field(max_length=256), SetList()] = ()
     """Models that the key may use, as names with * and ?; when left out, all."""
     routing_policy_ref: PolicyRef | None = None
     """RoutingPolicy for this key; when left out, the namespace's default."""
-    service_accounts: Annotated[tuple[ObjectName, ...], SetList(), Field(max_length=64)] = ()
+    service_accounts: Annotated[tuple[ObjectName, ...], Field(max_length=64), SetList()] = ()
     """Pods running as one of these service accounts need send no key at all."""
     secret_ref: SecretKeyRef | None = None
     """A key of your own: `sk-` and at least 24 characters in all. When left out, one is generated

@@ -30,12 +30,12 @@ def _without(names: tuple[str, ...], message: str) -> Keeps:
 
 ProviderHeaders = Annotated[
     dict[HeaderName, HeaderValue],
+    Field(max_length=32),
     _without(CREDENTIAL_HEADERS, "keys do not belong into headers: use credentials"),
     _without(OWN_HEADERS, "hop-by-hop headers, host, content-* and expect are set by the sidecar"),
-    Field(max_length=32),
 ]
 MatchHeaders = Annotated[
     dict[HeaderName, HeaderValue],
-    _without(CREDENTIAL_HEADERS, "a rule cannot match by a header that carries a key"),
     Field(max_length=16),
+    _without(CREDENTIAL_HEADERS, "a rule cannot match by a header that carries a key"),
 ]

@@ -49,6 +49,7 @@ def _only_transform_repeats(stages: tuple[PipelineStage, ...]) -> bool:
 
 PipelineStages = Annotated[
     tuple[PipelineStage, ...],
+    Field(max_length=32),
     Keeps(
         (
             Rule(
@@ -58,5 +59,4 @@ PipelineStages = Annotated[
             ),
         )
     ),
-    Field(max_length=32),
 ]

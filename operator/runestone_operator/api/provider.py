@@ -50,7 +50,7 @@ class Capability(StrEnum):
     LOGPROBS = "Logprobs"
 
 
-Capabilities = Annotated[tuple[Capability, ...], SetList(), Field(min_length=1, max_length=16)]
+Capabilities = Annotated[tuple[Capability, ...], Field(min_length=1, max_length=16), SetList()]
 Tokens = Annotated[int, Field(ge=1, le=100_000_000)]
 
 
@@ -142,7 +142,7 @@ class Provider(ApiModel):
     headers: ProviderHeaders = Field(default_factory=dict)
     """Headers added to every request to the provider, by lower-case name. Not for keys: those
     belong into `credentials`."""
-    models: Annotated[tuple[Model, ...], MapList("name"), Field(min_length=1, max_length=256)]
+    models: Annotated[tuple[Model, ...], Field(min_length=1, max_length=256), MapList("name")]
     """Models that this provider serves."""
     timeouts: Timeouts = Timeouts()
     """How long to wait, in each phase of a request."""

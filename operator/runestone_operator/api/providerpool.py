@@ -54,7 +54,7 @@ class ProviderPoolSpec(ApiModel):
     then as written. RoundRobin: in turn. Weighted: by `weight`. LeastBusy: the fewest requests in
     flight. LowestLatency: the quickest of late. LowestCost: the cheapest for the estimated tokens.
     Random: any."""
-    providers: Annotated[tuple[Provider, ...], MapList("name"), Field(min_length=1, max_length=64)]
+    providers: Annotated[tuple[Provider, ...], Field(min_length=1, max_length=64), MapList("name")]
     """The providers, each under a name of its own."""
     sharing: Sharing = Sharing()
     """Which namespaces may route to this pool."""

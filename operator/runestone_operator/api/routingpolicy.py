@@ -13,6 +13,7 @@ from runestone_operator.api.scalars import ModelName, PositiveDuration, Quantity
 
 Aliases = Annotated[
     dict[ModelName, ModelName],
+    Field(max_length=256),
     Keeps(
         (
             Rule(
@@ -22,7 +23,6 @@ Aliases = Annotated[
             ),
         )
     ),
-    Field(max_length=256),
 ]
 
 
@@ -72,7 +72,7 @@ class RoutingPolicySpec(ApiModel):
     policy: Policy = Policy.DEFAULT
     """Default: targets as written. Cost: the cheapest capable provider for the estimated
     tokens."""
-    rules: Annotated[tuple[RoutingRule, ...], MapList("name"), Field(max_length=128)] = ()
+    rules: Annotated[tuple[RoutingRule, ...], Field(max_length=128), MapList("name")] = ()
     """Rules in order: the first that matches decides."""
     aliases: Aliases = Field(default_factory=dict)
     """Further names of models: the alias that clients may send, and the model it stands for."""

@@ -34,13 +34,13 @@ class StickyBy(StrEnum):
 class Match(ApiModel):
     """Which requests a rule is for: all that is given must hold, of each list any entry."""
 
-    models: Annotated[tuple[Glob, ...], SetList(), Field(min_length=1, max_length=64)] | None = None
+    models: Annotated[tuple[Glob, ...], Field(min_length=1, max_length=64), SetList()] | None = None
     """Models asked for, as names with * and ?, before and after aliases."""
     api_keys: (
-        Annotated[tuple[ResourceName, ...], SetList(), Field(min_length=1, max_length=64)] | None
+        Annotated[tuple[ResourceName, ...], Field(min_length=1, max_length=64), SetList()] | None
     ) = None
     """Names of ApiKeys in this namespace."""
-    tenants: Annotated[tuple[Tenant, ...], SetList(), Field(min_length=1, max_length=64)] | None = (
+    tenants: Annotated[tuple[Tenant, ...], Field(min_length=1, max_length=64), SetList()] | None = (
         None
     )
     """Tenants of the key."""
