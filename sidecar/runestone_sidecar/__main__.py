@@ -1,0 +1,36 @@
+"""`runestone-sidecar`: the data plane as a process, and `runestone-sidecar explain`."""
+
+import sys
+
+import uvloop
+
+from runestone_sidecar.app import serve
+from runestone_sidecar.explain import explain
+from runestone_sidecar.settings import SettingsError, read_settings
+from runestone_sidecar.telemetry.log import configure_logging
+
+USAGE = "usage: runestone-sidecar [explain]   (settings come from the environment)\n"
+
+
+def main() -> int:
+    arguments = sys.argv[1:]
+    try:
+        settings = read_settings()
+        configure_logging(settings.log_level)
+        if arguments == ["explain"]:
+            return explain(settings, sys.stdin.buffer.read(), sys.stdout)
+        if arguments:
+            sys.stderr.write(USAGE)
+            return 2
+        uvloop.run(serve(settings))
+    except SettingsError as error:
+        sys.stderr.write(f"runestone-sidecar: {error}\n")
+        return 2
+    except OSError as error:
+        sys.stderr.write(f"runestone-sidecar: cannot listen: {error.strerror}\n")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

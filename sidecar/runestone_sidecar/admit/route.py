@@ -1,0 +1,228 @@
+"""Policy, pools and their state -> the offers to try, in order. No I/O; `explain` runs it too.
+
+Alias, then the key's allowance, then the first rule that matches. The rule's targets come in their
+order (or one drawn by weight goes first, or all are sorted by cost), then its fallbacks. Inside a
+target the pool's strategy decides. Fallbacks never make an unknown model known.
+"""
+
+import random
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from runestone_contract.canonical import digest
+from runestone_contract.config import Match, Policy, Rule, Target
+from runestone_sidecar.admit.load import LoadStore
+from runestone_sidecar.admit.strategy import STRATEGIES, Situation, by_cost
+from runestone_sidecar.config.snapshot import Offer, Principal, Snapshot, matches
+from runestone_sidecar.errors import ModelNotFound, NoProvider
+
+
+@dataclass(slots=True)
+class Query:
+    """What routing needs to know of a request."""
+
+    model: str  # as asked for
+    needs: frozenset[str]  # capabilities
+    input_tokens: int
+    output_tokens: int
+    user: str | None
+    header: Callable[[str], str | None]
+
+
+@dataclass(slots=True)
+class Trace:
+    """Why each other offer was not chosen; filled only when somebody asks."""
+
+    rejected: list[tuple[str, str, str]] = field(default_factory=list)  # provider, model, reason
+
+    def reject(self, provider_id: str, model: str, reason: str) -> None:
+        self.rejected.append((provider_id, model, reason))
+
+
+@dataclass(slots=True)
+class Decision:
+    model: str  # canonical: aliases resolved
+    policy: Policy
+    rule: Rule
+    offers: Sequence[Offer]  # at least one
+
+
+@dataclass(frozen=True, slots=True)
+class Router:
+    """Routing with the state it looks at."""
+
+    load: LoadStore
+    random: random.Random
+
+    def decide(
+        self, snapshot: Snapshot, principal: Principal, query: Query, trace: Trace | None = None
+    ) -> Decision:
+        """Raises ModelNotFound (also for what the key may not see) or NoProvider."""
+        policy = snapshot.policy_of(principal)
+        if policy is None:
+            raise NoProvider("The routing policy of this API key does not exist.")
+        model = policy.aliases.get(query.model, query.model)
+        if not principal.allows(model):
+            raise model_not_found(query.model)
+        rule = next(
+            (rule for rule in policy.rules if _applies(rule.match, principal, model, query)), None
+        )
+        if rule is None:
+            raise model_not_found(query.model)
+        primary = self._targets(snapshot, principal, policy, rule, query, model)
+        offers, known = self._offers(snapshot, primary, model, query, trace)
+        if not known:
+            raise model_not_found(query.model)
+        if (rule.policy or policy.policy) == "Cost":
+            offers = [*by_cost(offers, query.input_tokens, query.output_tokens)]
+        fallbacks, _ = self._offers(snapshot, rule.fallbacks, model, query, trace)
+        offers += [offer for offer in fallbacks if offer not in offers]
+        if not offers:
+            raise NoProvider(f"No provider of model '{model}' can take this request right now.")
+        return Decision(model=model, policy=policy, rule=rule, offers=offers)
+
+    def _targets(
+        self,
+        snapshot: Snapshot,
+        principal: Principal,
+        policy: Policy,
+        rule: Rule,
+        query: Query,
+        model: str,
+    ) -> Sequence[Target]:
+        """Split by weight: one target drawn (or stuck to) goes first, the others stand by."""
+        if not any(target.weight is not None for target in rule.targets):
+            return rule.targets
+        able = [
+            target
+            for target in rule.targets
+            if (pool := snapshot.pools.get(target.pool)) and (target.model or model) in pool.offers
+        ]
+        total = sum(target.weight or 0 for target in able)
+        if not total:
+            return rule.targets
+        point = self._draw(principal, policy, rule, query) * total
+        for target in able:
+            point -= target.weight or 0
+            if point < 0:
+                return [target, *(other for other in rule.targets if other is not target)]
+        return rule.targets
+
+    def _draw(self, principal: Principal, policy: Policy, rule: Rule, query: Query) -> float:
+        """In [0, 1): the same for the same key or user, where the rule says so."""
+        if rule.sticky_by == "Request":
+            return self.random.random()
+        who = principal.id
+        if rule.sticky_by == "User" and query.user is not None:
+            who = f"{principal.id}/{query.user}"
+        return int(digest(f"{policy.id}/{rule.name}/{who}".encode())[:13], 16) / 16**13
+
+    def _offers(
+        self,
+        snapshot: Snapshot,
+        targets: Iterable[Target],
+        model: str,
+        query: Query,
+        trace: Trace | None,
+    ) -> tuple[list[Offer], bool]:
+        """The usable offers of the targets, in order, and whether any offer exists at all."""
+        found: list[Offer] = []
+        known = False
+        for target in targets:
+            pool = snapshot.pools.get(target.pool)
+            if pool is None:
+                continue
+            wanted = target.model or model
+            offers: Sequence[Offer] = pool.offers.get(wanted, ())
+            if trace is not None:
+                serving = {offer.provider for offer in offers}
+                for provider in pool.providers:
+                    if provider not in serving:
+                        trace.reject(provider.id, wanted, "DoesNotServeModel")
+            if target.provider is not None:
+                offers = [offer for offer in offers if offer.provider.name == target.provider]
+            known = known or bool(offers)
+            usable = [offer for offer in offers if _usable(offer, query, trace)]
+            if len(usable) > 1:
+                order = STRATEGIES.get(pool.strategy, STRATEGIES["Priority"])
+                usable = [*order(usable, self._situation(pool.id, query))]
+            found += [offer for offer in usable if offer not in found]
+        return found, known
+
+    def _situation(self, pool_id: str, query: Query) -> Situation:
+        return Situation(
+            pool_id=pool_id,
+            load=self.load,
+            random=self.random,
+            input_tokens=query.input_tokens,
+            output_tokens=query.output_tokens,
+        )
+
+
+def model_not_found(model: str) -> ModelNotFound:
+    """One text for what does not exist and for what the key may not see."""
+    return ModelNotFound(
+        f"The model '{model[:200]}' does not exist or you do not have access to it."
+    )
+
+
+def visible_models(snapshot: Snapshot, principal: Principal) -> Mapping[str, Offer]:
+    """Every model that this key may ask for, with the first offer of it, by name; aliases too."""
+    policy = snapshot.policy_of(principal)
+    if policy is None:
+        return {}
+    found: dict[str, Offer] = {}
+    for rule in policy.rules:
+        for target in rule.targets:
+            pool = snapshot.pools.get(target.pool)
+            if pool is None:
+                continue
+            for model, offers in pool.offers.items():
+                offered = [o for o in offers if target.provider in (None, o.provider.name)]
+                if offered and _rule_serves(policy, rule, principal, model):
+                    found.setdefault(model, offered[0])
+    for alias, model in policy.aliases.items():
+        if model in found:
+            found.setdefault(alias, found[model])
+    return dict(sorted(found.items()))
+
+
+def _rule_serves(policy: Policy, rule: Rule, principal: Principal, model: str) -> bool:
+    """Whether a request of this key for this model could get to the rule (headers aside)."""
+    if not principal.allows(model):
+        return False
+    for earlier in policy.rules:
+        match = earlier.match
+        if not _concerns(match, principal, model):
+            continue
+        if earlier is rule:
+            return True
+        if not match.headers and not match.capabilities:
+            return False
+    return False
+
+
+def _applies(match: Match, principal: Principal, model: str, query: Query) -> bool:
+    return (
+        _concerns(match, principal, model)
+        and (not match.capabilities or query.needs.issuperset(match.capabilities))
+        and all(query.header(name) == value for name, value in match.headers)
+    )
+
+
+def _concerns(match: Match, principal: Principal, model: str) -> bool:
+    return (
+        (not match.models or matches(match.models, model))
+        and (not match.tenants or principal.tenant in match.tenants)
+        and (not match.api_keys or principal.name in match.api_keys)
+    )
+
+
+def _usable(offer: Offer, query: Query, trace: Trace | None) -> bool:
+    reason = offer.provider.unavailable
+    if reason is None and offer.capabilities and not offer.capabilities >= query.needs:
+        missing = ", ".join(sorted(query.needs - offer.capabilities))
+        reason = f"LacksCapability: {missing}"
+    if reason is not None and trace is not None:
+        trace.reject(offer.provider.id, offer.model, reason)
+    return reason is None

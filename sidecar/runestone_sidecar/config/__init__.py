@@ -1,0 +1,1 @@
+"""From mounted files to the Snapshot that requests read."""

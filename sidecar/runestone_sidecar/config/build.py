@@ -1,0 +1,181 @@
+"""Contract records -> the objects of a Snapshot. Pure, and total on valid records."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from runestone_contract import config as wire
+from runestone_sidecar.config.snapshot import (
+    Offer,
+    Pool,
+    Principal,
+    Provider,
+    Snapshot,
+)
+from runestone_sidecar.upstream.dialects.anthropic import Anthropic
+from runestone_sidecar.upstream.dialects.base import Dialect, ModelTarget
+from runestone_sidecar.upstream.dialects.openai import OpenAI
+from runestone_sidecar.upstream.origin import Deadlines, Origin, TlsOptions, base_path
+
+DIALECTS: Final[Mapping[str, Dialect]] = {"OpenAI": OpenAI(), "Anthropic": Anthropic()}
+
+NOWHERE: Final = Origin("http", "invalid", 80)  # of a provider that is never called
+
+_FIXED_HEADERS: Final = (
+    b"accept: application/json, text/event-stream\r\n"
+    b"accept-encoding: identity\r\n"  # replies pass through unread: nothing here decompresses
+    b"content-type: application/json\r\n"
+    b"user-agent: runestone\r\n"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """The credentials directory at one moment."""
+
+    digest: str
+    values: Mapping[str, str] = field(repr=False)
+
+
+def build_principal(key: wire.Key) -> Principal:
+    return Principal(
+        id=key.id,
+        name=key.id.rpartition("/")[2],
+        tenant=key.tenant,
+        enabled=key.enabled,
+        expires_at_s=key.expires_at_s,
+        allowed_models=key.allowed_models,
+        policy=key.policy,
+        hashes={entry.sha256: entry.not_after_s for entry in key.hashes},
+        service_accounts=key.service_accounts,
+    )
+
+
+def build_pool(pool: wire.Pool, credentials: Credentials) -> Pool:
+    built = tuple(
+        (build_provider(pool.id, provider, credentials), provider) for provider in pool.providers
+    )
+    offers: dict[str, list[Offer]] = {}
+    for provider, source in sorted(built, key=lambda pair: pair[0].priority):
+        for model in source.models:
+            offers.setdefault(model.name, []).append(_build_offer(provider, model))
+    return Pool(
+        id=pool.id,
+        strategy=pool.strategy,
+        providers=tuple(provider for provider, _ in built),
+        offers={model: tuple(found) for model, found in offers.items()},
+    )
+
+
+def _build_offer(provider: Provider, model: wire.Model) -> Offer:
+    return Offer(
+        provider=provider,
+        model=model.name,
+        target=ModelTarget(upstream=model.upstream, max_output_tokens=model.max_output_tokens),
+        capabilities=frozenset(model.capabilities),
+        context_window=model.context_window,
+        prices=model.prices,
+    )
+
+
+def build_provider(pool_id: str, source: wire.Provider, credentials: Credentials) -> Provider:
+    dialect = DIALECTS.get(source.dialect)
+    values = [credentials.values[name] for name in source.credentials if name in credentials.values]
+    try:
+        origin, path = _build_origin(source, credentials), base_path(source.base_url)
+        unavailable = _why_unavailable(source, dialect, values, credentials)
+    except ValueError:
+        origin, path, unavailable = NOWHERE, b"", "BaseURLInvalid"
+    timeouts = source.timeouts
+    return Provider(
+        id=f"{pool_id}/{source.name}",
+        name=source.name,
+        dialect=dialect,
+        unavailable=unavailable,
+        priority=source.priority,
+        weight=source.weight,
+        origin=origin,
+        base_path=path,
+        heads=_build_heads(source, dialect, values) if dialect else (),
+        deadlines=Deadlines(
+            connect_s=timeouts.connect_ms / 1000,
+            first_byte_s=timeouts.first_byte_ms / 1000,
+            idle_s=timeouts.idle_ms / 1000,
+            total_s=timeouts.total_ms / 1000,
+        ),
+        retry=source.retry,
+    )
+
+
+def _why_unavailable(
+    source: wire.Provider, dialect: Dialect | None, values: list[str], credentials: Credentials
+) -> str | None:
+    if source.unavailable is not None:
+        return source.unavailable
+    if dialect is None:
+        return "DialectUnknown"
+    if source.credentials and not values:
+        return "CredentialsMissing"
+    if source.tls.ca and source.tls.ca not in credentials.values:
+        return "CertificateAuthorityMissing"
+    return None
+
+
+def _build_origin(source: wire.Provider, credentials: Credentials) -> Origin:
+    pem = credentials.values.get(source.tls.ca) if source.tls.ca else None
+    return Origin.from_base_url(
+        source.base_url,
+        tls=TlsOptions(ca_pem=pem.encode() if pem else None, verify=source.tls.verify),
+        max_connections=source.connections.max,
+        max_idle=source.connections.max_idle,
+    )
+
+
+def _build_heads(source: wire.Provider, dialect: Dialect, values: list[str]) -> tuple[bytes, ...]:
+    extra = b"".join(
+        f"{name}: {value}\r\n".encode("latin-1", "replace") for name, value in source.headers
+    )
+    keys: list[str | None] = [*values] if values else [None]
+    return tuple(
+        _FIXED_HEADERS
+        + b"".join(b"%b: %b\r\n" % header for header in dialect.auth_headers(key))
+        + extra
+        for key in keys
+    )
+
+
+def build_snapshot(config: wire.Config, credentials: Credentials, *, digest: str = "") -> Snapshot:
+    """All at once; the loader does the same in slices and keeps what did not change."""
+    principals = [build_principal(key) for key in config.keys]
+    return assemble(
+        digest=digest,
+        credentials=credentials.digest,
+        namespace=config.namespace,
+        pools=[build_pool(pool, credentials) for pool in config.pools],
+        policies=config.policies,
+        keys={sha256: found for found in principals for sha256 in found.hashes},
+        service_accounts={name: found for found in principals for name in found.service_accounts},
+    )
+
+
+def assemble(  # noqa: PLR0913  (the parts of a Snapshot, each by name)
+    *,
+    digest: str,
+    credentials: str,
+    namespace: str,
+    pools: Iterable[Pool],
+    policies: Iterable[wire.Policy],
+    keys: Mapping[str, Principal],
+    service_accounts: Mapping[str, Principal],
+) -> Snapshot:
+    by_id = {policy.id: policy for policy in policies}
+    return Snapshot(
+        digest=digest,
+        credentials=credentials,
+        namespace=namespace,
+        pools={pool.id: pool for pool in pools},
+        keys=keys,
+        service_accounts=service_accounts,
+        policies=by_id,
+        default_policy=next((policy for policy in by_id.values() if policy.default), None),
+    )

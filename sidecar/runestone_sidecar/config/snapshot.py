@@ -1,0 +1,104 @@
+"""The configuration as requests use it: immutable, indexed, nothing left to look up or to render.
+
+A request reads one Snapshot at its start and keeps it. What changes while it serves (counters,
+connections, latencies) lives in stores keyed by the ids that stand here.
+"""
+
+import fnmatch
+import functools
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from runestone_contract.config import Policy, Prices, Retry
+from runestone_sidecar.upstream.dialects.base import Dialect, ModelTarget
+from runestone_sidecar.upstream.origin import Deadlines, Origin
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Provider:
+    id: str  # "namespace/pool/provider"
+    name: str
+    dialect: Dialect | None  # None: this sidecar cannot speak it
+    unavailable: str | None  # why it is out (CamelCase)
+    priority: int
+    weight: int
+    origin: Origin
+    base_path: bytes
+    heads: tuple[bytes, ...]  # rendered header blocks, one for each credential, in their order
+    deadlines: Deadlines
+    retry: Retry
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Offer:
+    """One provider's offer of one model: what a request is routed to."""
+
+    provider: Provider
+    model: str  # the name clients use
+    target: ModelTarget
+    capabilities: frozenset[str]
+    context_window: int | None
+    prices: Prices | None
+
+    def cost(self, input_tokens: int, output_tokens: int) -> int | None:
+        """Pico-dollars; None where no price is known."""
+        if self.prices is None:
+            return None
+        return self.prices.input * input_tokens + self.prices.output * output_tokens
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Pool:
+    id: str
+    strategy: str
+    providers: tuple[Provider, ...]
+    offers: Mapping[str, tuple[Offer, ...]]  # model -> offers in priority order
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Principal:
+    """Who a request acts for: one ApiKey."""
+
+    id: str
+    name: str
+    tenant: str
+    enabled: bool
+    expires_at_s: int | None
+    allowed_models: tuple[str, ...]
+    policy: str | None
+    hashes: Mapping[str, int | None]  # SHA-256 of each key, and when a rotated one ends
+    service_accounts: tuple[str, ...]
+
+    def allows(self, model: str) -> bool:
+        return not self.allowed_models or matches(self.allowed_models, model)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Snapshot:
+    digest: str  # of the bundle
+    credentials: str  # of the credentials directory
+    namespace: str
+    pools: Mapping[str, Pool] = field(default_factory=dict)
+    keys: Mapping[str, Principal] = field(default_factory=dict)  # by SHA-256 of the key
+    service_accounts: Mapping[str, Principal] = field(default_factory=dict)
+    policies: Mapping[str, Policy] = field(default_factory=dict)
+    default_policy: Policy | None = None
+
+    def policy_of(self, principal: Principal) -> Policy | None:
+        if principal.policy is None:
+            return self.default_policy
+        return self.policies.get(principal.policy)
+
+    def providers(self) -> list[Provider]:
+        return [provider for pool in self.pools.values() for provider in pool.providers]
+
+
+@functools.lru_cache(maxsize=1024)
+def _pattern(globs: tuple[str, ...]) -> re.Pattern[str]:
+    return re.compile("|".join(fnmatch.translate(glob) for glob in globs))
+
+
+def matches(globs: tuple[str, ...], name: str) -> bool:
+    """`*` and `?` as in a shell, whole name, case counts."""
+    return _pattern(globs).match(name) is not None

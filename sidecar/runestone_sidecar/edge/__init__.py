@@ -1,0 +1,1 @@
+"""HTTP's server side: endpoints, bounded bodies, envelopes, streams to clients."""

@@ -1,0 +1,52 @@
+"""`POST /v1/chat/completions`."""
+
+import asyncio
+import time
+from dataclasses import dataclass
+
+from runestone_sidecar.admit.route import Router
+from runestone_sidecar.edge.exchange import Caller, Exchanges
+from runestone_sidecar.edge.request import Receive, Scope, Send, header, parse_chat, read_json
+from runestone_sidecar.edge.respond import send_stream, send_whole
+from runestone_sidecar.pipeline.execute import Executor, WholeReply
+from runestone_sidecar.pipeline.plan import Record
+from runestone_sidecar.pipeline.prepare import Incoming, prepare
+
+
+@dataclass(frozen=True, slots=True)
+class ChatCompletions:
+    exchanges: Exchanges
+    router: Router
+    executor: Executor
+    max_body_bytes: int
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self.exchanges.serve(scope, receive, send, self._answer)
+
+    async def _answer(
+        self, scope: Scope, receive: Receive, send: Send, record: Record, caller: Caller
+    ) -> None:
+        body, size = await read_json(scope, receive, self.max_body_bytes)
+        request = parse_chat(body, request_id=record.request_id, now_s=time.time())
+        record.stream = request.stream
+        plan = prepare(
+            self.router,
+            caller.snapshot,
+            caller.principal,
+            Incoming(
+                request=request,
+                body_bytes=size,
+                header=lambda name: _text(header(scope, name.lower().encode("latin-1"))),
+                now_s=asyncio.get_running_loop().time(),
+            ),
+        )
+        record.model = plan.decision.model
+        reply = await self.executor.execute(plan, record)
+        if isinstance(reply, WholeReply):
+            await send_whole(send, record, reply)
+        else:
+            await send_stream(send, record, reply)
+
+
+def _text(value: bytes | None) -> str | None:
+    return None if value is None else value.decode("latin-1")

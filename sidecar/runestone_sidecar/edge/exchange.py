@@ -1,0 +1,181 @@
+"""One request from its first byte to its access line: what every endpoint shares.
+
+Refusals become envelopes, a client that leaves cancels the work, and whatever happens the record
+is closed once.
+"""
+
+import asyncio
+import logging
+import random
+import re
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Final
+
+from runestone_contract.names import HEADER_REQUEST_ID
+from runestone_sidecar.admit.auth import authenticate
+from runestone_sidecar.config.holder import Holder
+from runestone_sidecar.config.snapshot import Principal, Snapshot
+from runestone_sidecar.edge.protocol import on_client_gone
+from runestone_sidecar.edge.request import ClientGone, Receive, Scope, Send, header
+from runestone_sidecar.edge.respond import send_error
+from runestone_sidecar.errors import GatewayError, Internal, NotReady
+from runestone_sidecar.pipeline.plan import Record
+from runestone_sidecar.telemetry.log import Clock, LineWriter
+from runestone_sidecar.telemetry.traffic import NONE, Traffic
+
+CLIENT_GONE_STATUS: Final = 499  # nginx's number for it, in the log and the metrics alone
+
+MAX_LOGGED_PATH: Final = 200
+
+_REQUEST_ID: Final = HEADER_REQUEST_ID.encode()
+_FIT_FOR_ID: Final = re.compile(rb"[A-Za-z0-9._-]{1,64}")
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class Caller:
+    """Who asks, by which configuration: read once, kept for the whole request."""
+
+    snapshot: Snapshot
+    principal: Principal
+
+
+Endpoint = Callable[[Scope, Receive, Send, Record, Caller], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Exchanges:
+    holder: Holder
+    traffic: Traffic
+    lines: LineWriter
+    service_account: str | None
+    clock: Clock
+    rng: random.Random
+
+    async def serve(self, scope: Scope, receive: Receive, send: Send, endpoint: Endpoint) -> None:
+        record = self._open(scope)
+        self._watch_client(scope, record)
+        self.traffic.in_flight += 1
+        try:
+            caller = self._caller(scope, record)
+            await endpoint(scope, receive, send, record, caller)
+        except GatewayError as error:
+            await send_error(send, record, error)
+        except ClientGone:
+            record.client_gone = True
+        except asyncio.CancelledError:
+            if not record.client_gone:
+                raise
+        except Exception:
+            log.exception("request %s failed", record.request_id)
+            if not record.status:
+                await send_error(send, record, Internal())
+        finally:
+            self.traffic.in_flight -= 1
+            self._close(record)
+
+    async def refuse(self, scope: Scope, send: Send, error: GatewayError) -> None:
+        """What no endpoint answers: no key is asked for, nothing is told."""
+        record = self._open(scope)
+        await send_error(send, record, error)
+        self._close(record)
+
+    def _open(self, scope: Scope) -> Record:
+        return Record(
+            request_id=self._request_id(scope),
+            started_s=time.perf_counter(),
+            method=scope["method"],
+            path=scope["path"][:MAX_LOGGED_PATH],
+        )
+
+    def _request_id(self, scope: Scope) -> str:
+        """The client's own, where it is fit to be logged; it is what both sides will search for."""
+        given = header(scope, _REQUEST_ID)
+        if given is not None and _FIT_FOR_ID.fullmatch(given):
+            return given.decode("ascii")
+        return f"req_{self.rng.getrandbits(96):024x}"
+
+    def _watch_client(self, scope: Scope, record: Record) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+
+        def gone() -> None:
+            record.client_gone = True
+            task.cancel()
+
+        on_client_gone(scope, gone)
+
+    def _caller(self, scope: Scope, record: Record) -> Caller:
+        snapshot = self.holder.current
+        if snapshot is None:
+            raise NotReady("The gateway has no configuration yet.")
+        record.config = snapshot.digest
+        record.principal = authenticate(
+            snapshot,
+            scope["headers"],
+            service_account=self.service_account,
+            now_s=time.time(),
+        )
+        return Caller(snapshot, record.principal)
+
+    def _close(self, record: Record) -> None:
+        seconds = time.perf_counter() - record.started_s
+        if record.client_gone:
+            record.status = CLIENT_GONE_STATUS
+            self.traffic.clients_gone += 1
+        self._count(record, seconds)
+        self.lines.write(self._line(record, seconds))
+
+    def _count(self, record: Record, seconds: float) -> None:
+        traffic = self.traffic
+        key = record.principal.id if record.principal else NONE
+        provider = record.offer.provider.id if record.offer else NONE
+        model = record.model or NONE
+        traffic.requests[key, model, provider, record.status] += 1
+        traffic.duration[model, provider].observe(seconds)
+        if record.first_byte_s is not None:
+            traffic.first_byte[model, provider].observe(record.first_byte_s)
+        if record.usage is not None:
+            spent = traffic.spent[key, model, provider]
+            spent.input_tokens += record.usage.input_tokens
+            spent.output_tokens += record.usage.output_tokens
+            spent.cost_picodollars += record.cost_picodollars() or 0
+        if record.interrupted is not None:
+            traffic.interrupted[provider, record.interrupted] += 1
+
+    def _line(self, record: Record, seconds: float) -> dict[str, object]:
+        line: dict[str, object] = {
+            "time": self.clock.stamp(time.time()),
+            "level": "info",
+            "message": "request",
+            "request_id": record.request_id,
+            "method": record.method,
+            "path": record.path,
+            "status": record.status,
+            "duration_ms": round(seconds * 1000, 3),
+            "config": record.config[:12],
+        }
+        if record.principal is not None:
+            line["api_key"] = record.principal.id
+            line["tenant"] = record.principal.tenant
+        if record.offer is not None:
+            line["model"] = record.model
+            line["provider"] = record.offer.provider.id
+            line["upstream_model"] = record.offer.target.upstream
+            line["attempts"] = record.attempts
+            line["stream"] = record.stream
+        if record.tried:
+            line["tried"] = record.tried
+        if record.first_byte_s is not None:
+            line["first_byte_ms"] = round(record.first_byte_s * 1000, 3)
+        if record.usage is not None:
+            line["input_tokens"] = record.usage.input_tokens
+            line["output_tokens"] = record.usage.output_tokens
+        if record.error is not None:
+            line["error"] = record.error
+        if record.interrupted is not None:
+            line["interrupted"] = record.interrupted
+        return line

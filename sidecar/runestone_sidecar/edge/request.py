@@ -1,0 +1,123 @@
+"""ASGI request -> ChatRequest: bounded, decoded once, checked as far as the gateway itself needs.
+
+What only the provider can judge is left to the provider: same dialect means the same answer.
+"""
+
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any, Final
+
+import orjson
+
+from runestone_sidecar.errors import BadRequest, BodyTooLarge, UnsupportedMedia
+from runestone_sidecar.upstream.dialects.base import ChatRequest
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+MAX_MODEL_LENGTH: Final = 256
+
+
+class ClientGone(Exception):
+    """The client closed its connection before the request was whole."""
+
+
+def header(scope: Scope, wanted: bytes) -> bytes | None:
+    """The first of that name; names are lower-cased by the server."""
+    for name, value in scope["headers"]:
+        if name == wanted:
+            found: bytes = value
+            return found
+    return None
+
+
+async def read_json(scope: Scope, receive: Receive, limit_bytes: int) -> tuple[dict[str, Any], int]:
+    """The decoded object and the size of its text. Raises GatewayError or ClientGone."""
+    _check_media(scope)
+    data = await _read_body(scope, receive, limit_bytes)
+    if not data:
+        raise BadRequest("The request has no body; send a JSON object.")
+    try:
+        body = orjson.loads(data)
+    except orjson.JSONDecodeError as error:
+        raise BadRequest(f"The body is not valid JSON (at character {error.pos}).") from error
+    if not isinstance(body, dict):
+        raise BadRequest("The body must be a JSON object.")
+    return body, len(data)
+
+
+def _check_media(scope: Scope) -> None:
+    media = header(scope, b"content-type")
+    if media != b"application/json":
+        kind, _, parameters = (media or b"").lower().partition(b";")
+        charset = parameters.replace(b" ", b"").replace(b'"', b"")
+        if kind.strip() != b"application/json" or charset not in {b"", b"charset=utf-8"}:
+            raise UnsupportedMedia("Send Content-Type: application/json (UTF-8).")
+    if header(scope, b"content-encoding") not in {None, b"identity"}:
+        raise UnsupportedMedia("Send the body without Content-Encoding.")
+
+
+async def _read_body(scope: Scope, receive: Receive, limit_bytes: int) -> bytes:
+    length = header(scope, b"content-length")
+    if length is not None and int(length) > limit_bytes:  # digits only: the parser saw to it
+        raise _too_large(limit_bytes)
+    message = await receive()
+    parts: list[bytes] = []
+    size = 0
+    while True:
+        if message["type"] == "http.disconnect":
+            raise ClientGone
+        part: bytes = message.get("body", b"")
+        size += len(part)
+        if size > limit_bytes:
+            raise _too_large(limit_bytes)
+        if not message.get("more_body"):
+            return b"".join([*parts, part]) if parts else part
+        parts.append(part)
+        message = await receive()
+
+
+def _too_large(limit_bytes: int) -> BodyTooLarge:
+    return BodyTooLarge(f"The body is larger than {limit_bytes} bytes.")
+
+
+def parse_chat(body: dict[str, Any], *, request_id: str, now_s: float) -> ChatRequest:
+    """Checks what routing reads. Raises BadRequest, which names the param."""
+    model = body.get("model")
+    if not isinstance(model, str) or not model:
+        raise BadRequest("'model' must be the name of a model.", param="model")
+    if len(model) > MAX_MODEL_LENGTH:
+        raise BadRequest(f"'model' is longer than {MAX_MODEL_LENGTH} characters.", param="model")
+    _check_messages(body)
+    stream = body.get("stream")
+    if stream is not None and not isinstance(stream, bool):
+        raise BadRequest("'stream' must be true or false.", param="stream")
+    for name in ("max_tokens", "max_completion_tokens", "n"):
+        value = body.get(name)
+        if value is not None and (type(value) is not int or not 1 <= value < 1 << 31):
+            raise BadRequest(f"'{name}' must be a positive whole number.", param=name)
+    for name, kind, noun in (("stream_options", dict, "an object"), ("tools", list, "an array")):
+        value = body.get(name)
+        if value is not None and not isinstance(value, kind):
+            raise BadRequest(f"'{name}' must be {noun}.", param=name)
+    return ChatRequest(
+        body=body,
+        model=model,
+        stream=stream is True,
+        request_id=request_id,
+        created_s=int(now_s),
+    )
+
+
+def _check_messages(body: dict[str, Any]) -> None:
+    messages = body.get("messages")
+    if not isinstance(messages, list) or not messages:
+        raise BadRequest("'messages' must be an array of at least one message.", param="messages")
+    for number, message in enumerate(messages):
+        if not isinstance(message, dict) or not isinstance(message.get("role"), str):
+            raise BadRequest(
+                f"'messages[{number}]' must be an object with a 'role'.",
+                param=f"messages[{number}]",
+            )

@@ -1,0 +1,170 @@
+"""Whole replies, streams and errors as ASGI messages in OpenAI's shapes."""
+
+import asyncio
+import math
+from typing import Any, Final
+
+import orjson
+
+from runestone_contract.names import (
+    HEADER_ATTEMPTS,
+    HEADER_CONFIG,
+    HEADER_MODEL,
+    HEADER_PROVIDER,
+    HEADER_REQUEST_ID,
+)
+from runestone_sidecar.edge.request import Send
+from runestone_sidecar.errors import (
+    MAX_RETRY_AFTER_S,
+    BodyTooLarge,
+    GatewayError,
+    MethodNotAllowed,
+    ProviderRefused,
+    RateLimited,
+)
+from runestone_sidecar.pipeline.execute import StreamedReply, WholeReply
+from runestone_sidecar.pipeline.plan import Record
+from runestone_sidecar.upstream.dialects.base import BadReply
+from runestone_sidecar.upstream.faults import UpstreamFault
+
+PING_AFTER_S: Final = 15.0
+PING: Final = b": ping\n\n"
+
+_REQUEST_ID: Final = HEADER_REQUEST_ID.encode()
+_PROVIDER: Final = HEADER_PROVIDER.encode()
+_MODEL: Final = HEADER_MODEL.encode()
+_ATTEMPTS: Final = HEADER_ATTEMPTS.encode()
+_CONFIG: Final = HEADER_CONFIG.encode()
+
+Headers = list[tuple[bytes, bytes]]
+
+
+def _headers(record: Record, content_type: bytes) -> Headers:
+    headers = [(b"content-type", content_type), (_REQUEST_ID, record.request_id.encode())]
+    if record.config:
+        headers.append((_CONFIG, record.config[:12].encode()))
+    if record.offer is not None:
+        headers.append((_PROVIDER, record.offer.provider.id.encode()))
+        headers.append((_MODEL, record.offer.target.upstream.encode("latin-1", "replace")))
+        headers.append((_ATTEMPTS, b"%d" % record.attempts))
+    return headers
+
+
+async def send_whole(send: Send, record: Record, reply: WholeReply) -> None:
+    record.status, record.usage = 200, reply.usage
+    await _send_body(send, 200, _headers(record, b"application/json"), reply.body)
+
+
+async def send_json(send: Send, record: Record, value: Any, *, status: int = 200) -> None:
+    record.status = status
+    await _send_body(send, status, _headers(record, b"application/json"), orjson.dumps(value))
+
+
+async def _send_body(send: Send, status: int, headers: Headers, body: bytes) -> None:
+    headers.append((b"content-length", b"%d" % len(body)))
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+def envelope(error: GatewayError) -> dict[str, Any]:
+    kind = error.provider_type if isinstance(error, ProviderRefused) else error.type
+    return {
+        "error": {
+            "message": error.message,
+            "type": kind,
+            "param": error.param,
+            "code": error.code,
+        }
+    }
+
+
+async def send_error(send: Send, record: Record, error: GatewayError) -> None:
+    status = error.provider_status if isinstance(error, ProviderRefused) else error.status
+    record.status, record.error = status, error.code or error.type
+    headers = _headers(record, b"application/json")
+    if error.retry_after_s is not None or isinstance(error, RateLimited):
+        wait_s = min(MAX_RETRY_AFTER_S, max(1, math.ceil(error.retry_after_s or 1)))
+        headers.append((b"retry-after", b"%d" % wait_s))
+    if error.exhausted:
+        headers.append((b"x-should-retry", b"false"))
+    if isinstance(error, MethodNotAllowed):
+        headers.append((b"allow", error.allow.encode()))
+    if isinstance(error, BodyTooLarge):
+        headers.append((b"connection", b"close"))  # the rest of the body is not going to be read
+    await _send_body(send, status, headers, orjson.dumps(envelope(error)))
+
+
+async def send_stream(send: Send, record: Record, reply: StreamedReply) -> None:
+    """Forwards until the end. An upstream lost on the way is told by an error frame and a cut:
+
+    no [DONE], no final chunk, so that no SDK takes the part for the whole.
+    """
+    record.status = 200
+    headers = _headers(record, b"text/event-stream; charset=utf-8")
+    headers.append((b"cache-control", b"no-cache"))
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    pinger = Pinger(send, reply)
+    try:
+        data = reply.first
+        while data:
+            await send({"type": "http.response.body", "body": data, "more_body": True})
+            pinger.sent()
+            data = await reply.next()
+        await send({"type": "http.response.body", "body": b""})
+    except (UpstreamFault, BadReply) as fault:
+        kind = fault.kind if isinstance(fault, UpstreamFault) else "bad_reply"
+        record.interrupted = kind
+        frame = _lost_frame(kind)
+        if not reply.at_boundary:
+            frame = b"\n\n" + frame
+        await send({"type": "http.response.body", "body": frame, "more_body": True})
+    finally:
+        pinger.close()
+        record.usage = reply.usage
+        reply.close()
+
+
+def _lost_frame(kind: str) -> bytes:
+    error = {
+        "message": "The provider's stream was lost before it was whole.",
+        "type": "api_error",
+        "param": None,
+        "code": f"upstream_{kind}",
+    }
+    return b"data: " + orjson.dumps({"error": error}) + b"\n\n"
+
+
+class Pinger:
+    """A comment after each 15 s of silence, between two events: idle proxies keep the stream.
+
+    One timer a stream, looked at when it fires: a chunk costs it one reading of the clock.
+    """
+
+    def __init__(self, send: Send, reply: StreamedReply) -> None:
+        self._send = send
+        self._reply = reply
+        self._loop = asyncio.get_running_loop()
+        self._last_s = self._loop.time()
+        self._timer = self._loop.call_later(PING_AFTER_S, self._look)
+        self._ping: asyncio.Task[None] | None = None
+
+    def sent(self) -> None:
+        self._last_s = self._loop.time()
+
+    def close(self) -> None:
+        self._timer.cancel()
+        if self._ping is not None:
+            self._ping.cancel()
+
+    def _look(self) -> None:
+        silent_s = self._loop.time() - self._last_s
+        if silent_s >= PING_AFTER_S:
+            if self._reply.at_boundary and (self._ping is None or self._ping.done()):
+                message = {"type": "http.response.body", "body": PING, "more_body": True}
+                self._ping = self._loop.create_task(self._deliver(message))
+            self._last_s += silent_s
+            silent_s = 0.0
+        self._timer = self._loop.call_later(PING_AFTER_S - silent_s, self._look)
+
+    async def _deliver(self, message: dict[str, Any]) -> None:
+        await self._send(message)

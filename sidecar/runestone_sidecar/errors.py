@@ -1,0 +1,134 @@
+"""What a client may be told, as one tree. Every text is ours; the cause goes to the log, not out.
+
+GatewayError            status, type, code, message, param, retry_after_s
+├── BadRequest          400 invalid_request_error, names the param
+├── Unauthorized        401 invalid_api_key
+├── ModelNotFound       404 model_not_found, also for what the key may not see
+├── NotFound            404 unknown URL         MethodNotAllowed    405
+├── BodyTooLarge        413                     UnsupportedMedia    415
+├── ProviderRefused     the provider's own 400, 404, 422, handed on
+├── RateLimited         429 when every provider said so
+├── UpstreamFailed      502 upstream_error      UpstreamTimeout     504 upstream_timeout
+├── NoProvider          503 no_provider_available
+├── NotReady            503 not_ready           Draining            503 draining
+└── Internal            500
+"""
+
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+MAX_RETRY_AFTER_S = 120
+
+
+@dataclass
+class GatewayError(Exception):
+    message: str
+    param: str | None = None
+    code: str | None = None
+    retry_after_s: float | None = None
+    exhausted: bool = (
+        False  # retries and fallbacks were tried here: the client should not add its own
+    )
+
+    status: ClassVar[int] = 500
+    type: ClassVar[str] = "api_error"
+
+    def __str__(self) -> str:
+        return f"{self.status} {self.code or self.type}"
+
+
+@dataclass
+class BadRequest(GatewayError):
+    status: ClassVar[int] = 400
+    type: ClassVar[str] = "invalid_request_error"
+
+
+@dataclass
+class Unauthorized(GatewayError):
+    code: str | None = "invalid_api_key"
+    status: ClassVar[int] = 401
+    type: ClassVar[str] = "invalid_request_error"
+
+
+@dataclass
+class ModelNotFound(GatewayError):
+    code: str | None = "model_not_found"
+    param: str | None = "model"
+    status: ClassVar[int] = 404
+    type: ClassVar[str] = "invalid_request_error"
+
+
+@dataclass
+class NotFound(GatewayError):
+    code: str | None = "unknown_url"
+    status: ClassVar[int] = 404
+    type: ClassVar[str] = "invalid_request_error"
+
+
+@dataclass
+class MethodNotAllowed(GatewayError):
+    code: str | None = "method_not_allowed"
+    allow: str = "POST"
+    status: ClassVar[int] = 405
+    type: ClassVar[str] = "invalid_request_error"
+
+
+@dataclass
+class BodyTooLarge(GatewayError):
+    code: str | None = "request_too_large"
+    status: ClassVar[int] = 413
+    type: ClassVar[str] = "invalid_request_error"
+
+
+@dataclass
+class UnsupportedMedia(GatewayError):
+    code: str | None = "unsupported_media_type"
+    status: ClassVar[int] = 415
+    type: ClassVar[str] = "invalid_request_error"
+
+
+@dataclass
+class ProviderRefused(GatewayError):
+    """The provider judged the request itself; another provider would judge alike."""
+
+    provider_status: int = 400
+    provider_type: str = "invalid_request_error"
+    raw: bytes | None = field(default=None, repr=False)  # same dialect: the provider's own bytes
+
+
+@dataclass
+class RateLimited(GatewayError):
+    code: str | None = "rate_limit_exceeded"
+    status: ClassVar[int] = 429
+    type: ClassVar[str] = "rate_limit_error"
+
+
+@dataclass
+class UpstreamFailed(GatewayError):
+    code: str | None = "upstream_error"
+    status: ClassVar[int] = 502
+
+
+@dataclass
+class NoProvider(GatewayError):
+    code: str | None = "no_provider_available"
+    status: ClassVar[int] = 503
+
+
+@dataclass
+class NotReady(GatewayError):
+    code: str | None = "not_ready"
+    retry_after_s: float | None = 1.0
+    status: ClassVar[int] = 503
+
+
+@dataclass
+class UpstreamTimeout(GatewayError):
+    code: str | None = "upstream_timeout"
+    status: ClassVar[int] = 504
+
+
+@dataclass
+class Internal(GatewayError):
+    message: str = "the gateway failed on this request; its log has the reason"
+    code: str | None = "internal_error"

@@ -1,0 +1,1 @@
+"""The data path: prepare decides, execute calls providers. Neither knows HTTP's server side."""

@@ -1,0 +1,37 @@
+"""The registry: what traffic adds up to, what the configuration does, and the process itself."""
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, disable_created_metrics
+from prometheus_client.gc_collector import GCCollector
+from prometheus_client.platform_collector import PlatformCollector
+from prometheus_client.process_collector import ProcessCollector
+
+from runestone_sidecar.telemetry.traffic import Traffic
+
+
+class Metrics:
+    def __init__(self) -> None:
+        disable_created_metrics()  # type: ignore[no-untyped-call]  # one more series a child
+        self.registry = registry = CollectorRegistry()
+        for collector in (ProcessCollector, PlatformCollector, GCCollector):
+            collector(registry=registry)
+        self.traffic = Traffic()
+        registry.register(self.traffic)
+        self.reloads = Counter(
+            "runestone_config_reloads_total",
+            "Configurations seen in the mounted directory.",
+            ("result",),
+            registry=registry,
+        )
+        self.config_stale = Gauge(
+            "runestone_config_stale",
+            "1 while the newest configuration is refused and the last good one serves.",
+            registry=registry,
+        )
+        self.config_loaded = Gauge(
+            "runestone_config_loaded_timestamp_seconds",
+            "When the serving configuration was loaded.",
+            registry=registry,
+        )
+        self.config_records = Gauge(
+            "runestone_config_records", "Records that serve.", ("kind",), registry=registry
+        )

@@ -1,0 +1,308 @@
+"""Policy, pools and state -> the order of offers."""
+
+import random
+from collections import Counter
+from collections.abc import Mapping
+
+import pytest
+
+from runestone_contract.config import (
+    Config,
+    Match,
+    Model,
+    Policy,
+    Pool,
+    Prices,
+    Provider,
+    Rule,
+    Target,
+)
+from runestone_sidecar.admit.load import LoadStore
+from runestone_sidecar.admit.route import Query, Router, Trace, visible_models
+from runestone_sidecar.config.build import Credentials, build_snapshot
+from runestone_sidecar.config.snapshot import Principal, Snapshot
+from runestone_sidecar.errors import ModelNotFound, NoProvider
+from runestone_testing import bundles
+
+CREDENTIALS = Credentials(digest="", values={"cred-a": bundles.PROVIDER_KEY})
+URL = "http://127.0.0.1:1/v1"
+
+
+def snapshot(
+    *pools: Pool,
+    rules: tuple[Rule, ...] | None = None,
+    key: Mapping[str, object] = {},
+    **policy: object,
+) -> Snapshot:
+    everything = Rule(name="all", targets=tuple(Target(pool=pool.id) for pool in pools))
+    return build_snapshot(
+        Config(
+            namespace="shop",
+            pools=pools,
+            keys=(bundles.key(**key),),
+            policies=(
+                Policy.model_validate(
+                    {"id": "shop/p", "default": True, "rules": rules or (everything,), **policy}
+                ),
+            ),
+        ),
+        CREDENTIALS,
+    )
+
+
+def pool(name: str, *providers: Provider, strategy: str = "Priority") -> Pool:
+    return Pool(id=f"shop/{name}", strategy=strategy, providers=providers)
+
+
+def provider(name: str, *models: str | Model, **fields: object) -> Provider:
+    return Provider.model_validate(
+        {
+            "name": name,
+            "dialect": "OpenAI",
+            "base_url": URL,
+            "models": [bundles.model(m) if isinstance(m, str) else m for m in models or ("m",)],
+            **fields,
+        }
+    )
+
+
+def priced(name: str, dollars: int) -> Model:
+    micro = dollars * 1_000_000
+    return Model(name=name, upstream=name, prices=Prices(input=micro, output=micro))
+
+
+def query(model: str = "m", **fields: object) -> Query:
+    given: dict[str, object] = {
+        "needs": frozenset({"Chat"}),
+        "input_tokens": 100,
+        "output_tokens": 100,
+        "user": None,
+        "header": lambda _: None,
+    }
+    return Query(model=model, **(given | fields))  # type: ignore[arg-type]
+
+
+def principal(found: Snapshot) -> Principal:
+    return next(iter(found.keys.values()))
+
+
+def order(found: Snapshot, asked: Query | None = None, router: Router | None = None) -> list[str]:
+    router = router or Router(load=LoadStore(), random=random.Random(1))
+    decision = router.decide(found, principal(found), asked or query())
+    return [offer.provider.id.removeprefix("shop/") for offer in decision.offers]
+
+
+def test_targets_come_in_their_order_and_providers_by_priority() -> None:
+    found = snapshot(
+        pool("one", provider("b", priority=1), provider("a", priority=0)),
+        pool("two", provider("c")),
+    )
+    assert order(found) == ["one/a", "one/b", "two/c"]
+
+
+def test_the_first_rule_that_matches_wins() -> None:
+    pools = (pool("one", provider("a", "m", "x")), pool("two", provider("b", "m", "x")))
+    rules = (
+        Rule(name="x", match=Match(models=("x*",)), targets=(Target(pool="shop/two"),)),
+        Rule(name="rest", targets=(Target(pool="shop/one"),)),
+    )
+    found = snapshot(*pools, rules=rules)
+    assert order(found, query("x")) == ["two/b"]
+    assert order(found, query("m")) == ["one/a"]
+
+
+@pytest.mark.parametrize(
+    ("match", "hit"),
+    [
+        pytest.param(Match(tenants=("team",)), True, id="tenant"),
+        pytest.param(Match(tenants=("other",)), False, id="other-tenant"),
+        pytest.param(Match(api_keys=("app",)), True, id="api-key"),
+        pytest.param(Match(api_keys=("nobody",)), False, id="other-api-key"),
+        pytest.param(Match(headers=(("x-experiment", "ab"),)), True, id="header"),
+        pytest.param(Match(headers=(("x-experiment", "no"),)), False, id="other-header"),
+        pytest.param(Match(capabilities=("Tools",)), True, id="capability-needed"),
+        pytest.param(Match(capabilities=("Vision",)), False, id="capability-not-needed"),
+        pytest.param(Match(models=("m",), tenants=("other",)), False, id="all-parts-must-match"),
+    ],
+)
+def test_each_part_of_a_match(match: Match, hit: bool) -> None:
+    rules = (
+        Rule(name="special", match=match, targets=(Target(pool="shop/two"),)),
+        Rule(name="rest", targets=(Target(pool="shop/one"),)),
+    )
+    found = snapshot(pool("one", provider("a")), pool("two", provider("b")), rules=rules)
+    asked = query(needs=frozenset({"Chat", "Tools"}), header={"x-experiment": "ab"}.get)
+    assert order(found, asked) == (["two/b"] if hit else ["one/a"])
+
+
+def test_fallbacks_come_last_with_their_own_model() -> None:
+    rules = (
+        Rule(
+            name="r",
+            targets=(Target(pool="shop/one"),),
+            fallbacks=(Target(pool="shop/two", model="spare"),),
+        ),
+    )
+    found = snapshot(pool("one", provider("a")), pool("two", provider("b", "spare")), rules=rules)
+    assert order(found) == ["one/a", "two/b"]
+
+
+def test_a_fallback_does_not_make_an_unknown_model_known() -> None:
+    rules = (
+        Rule(
+            name="r",
+            targets=(Target(pool="shop/one"),),
+            fallbacks=(Target(pool="shop/two", model="spare"),),
+        ),
+    )
+    found = snapshot(pool("one", provider("a")), pool("two", provider("b", "spare")), rules=rules)
+    with pytest.raises(ModelNotFound):
+        order(found, query("gpt-99"))
+
+
+def test_what_a_key_may_not_see_is_refused_like_what_does_not_exist() -> None:
+    found = snapshot(pool("one", provider("a", "m", "secret")), key={"allowed_models": ["m"]})
+    texts = []
+    for model in ("secret", "absent"):
+        with pytest.raises(ModelNotFound) as refused:
+            order(found, query(model))
+        texts.append(refused.value.message.replace(model, "X"))
+    assert texts[0] == texts[1]
+
+
+def test_an_alias_is_resolved_before_the_key_is_checked() -> None:
+    found = snapshot(
+        pool("one", provider("a", "m", "other")),
+        aliases={"fast": "m", "sly": "other"},
+        key={"allowed_models": ["m"]},
+    )
+    assert order(found, query("fast")) == ["one/a"]
+    with pytest.raises(ModelNotFound):
+        order(found, query("sly"))
+
+
+def test_a_key_whose_policy_is_missing_is_refused() -> None:
+    found = snapshot(pool("one", provider("a")), key={"policy": "shop/gone"})
+    with pytest.raises(NoProvider):
+        order(found)
+
+
+def test_cost_sorts_over_all_targets_and_puts_the_unpriced_last() -> None:
+    unpriced = Model(name="m", upstream="m")
+    found = snapshot(
+        pool("one", provider("dear", priced("m", 9)), provider("unknown", unpriced)),
+        pool("two", provider("cheap", priced("m", 1))),
+        policy="Cost",
+    )
+    assert order(found) == ["two/cheap", "one/dear", "one/unknown"]
+
+
+def test_unavailable_and_unable_providers_are_left_out_with_a_reason() -> None:
+    able = Model(name="m", upstream="m", capabilities=("Chat", "Tools"))
+    unable = Model(name="m", upstream="m", capabilities=("Chat",))
+    found = snapshot(
+        pool(
+            "one",
+            provider("out", able, unavailable="CredentialsMissing"),
+            provider("unable", unable),
+            provider("elsewhere", "other"),
+            provider("keyless", able, credentials=["cred-absent"]),
+            provider("alien", able, dialect="Telepathy"),
+            provider("good", able),
+        )
+    )
+    trace = Trace()
+    asked = query(needs=frozenset({"Chat", "Tools"}))
+    router = Router(load=LoadStore(), random=random.Random(1))
+    decision = router.decide(found, principal(found), asked, trace)
+    assert [offer.provider.name for offer in decision.offers] == ["good"]
+    reasons = {id_.rpartition("/")[2]: reason for id_, _, reason in trace.rejected}
+    assert reasons == {
+        "out": "CredentialsMissing",
+        "unable": "LacksCapability: Tools",
+        "elsewhere": "DoesNotServeModel",
+        "keyless": "CredentialsMissing",
+        "alien": "DialectUnknown",
+    }
+
+
+def test_a_known_model_that_nobody_can_serve_now_is_no_provider() -> None:
+    found = snapshot(pool("one", provider("a", unavailable="CredentialsMissing")))
+    with pytest.raises(NoProvider):
+        order(found)
+
+
+def split(sticky_by: str) -> Snapshot:
+    rules = (
+        Rule(
+            name="ab",
+            sticky_by=sticky_by,
+            targets=(
+                Target(pool="shop/one", weight=90),
+                Target(pool="shop/two", model="other", weight=10),
+            ),
+        ),
+    )
+    return snapshot(pool("one", provider("a")), pool("two", provider("b", "other")), rules=rules)
+
+
+def test_weights_split_the_traffic_and_the_loser_stands_by() -> None:
+    found, router = split("Request"), Router(load=LoadStore(), random=random.Random(7))
+    firsts = Counter(order(found, router=router)[0] for _ in range(2000))
+    assert 1740 <= firsts["one/a"] <= 1860  # 90 % of 2000 is 1800; four sigma is 54
+    assert order(found, router=router)[1:] != []
+
+
+def test_stickiness_keeps_a_user_on_one_side() -> None:
+    found = split("User")
+    firsts = {user: order(found, query(user=user))[0] for user in map(str, range(500))}
+    again = {user: order(found, query(user=user))[0] for user in map(str, range(500))}
+    assert firsts == again
+    assert 20 <= list(firsts.values()).count("two/b") <= 85
+
+
+def test_stickiness_by_key_gives_every_request_of_it_the_same_side() -> None:
+    assert len({order(split("ApiKey"))[0] for _ in range(50)}) == 1
+
+
+def test_strategies() -> None:
+    providers = (
+        provider("a", priced("m", 3), weight=1),
+        provider("b", priced("m", 1), weight=8),
+        provider("c", priced("m", 2), weight=1),
+    )
+
+    def firsts(strategy: str, router: Router, count: int = 1) -> list[str]:
+        found = snapshot(pool("p", *providers, strategy=strategy))
+        return [order(found, router=router)[0].removeprefix("p/") for _ in range(count)]
+
+    def fresh() -> Router:
+        return Router(load=LoadStore(), random=random.Random(3))
+
+    assert firsts("RoundRobin", fresh(), 6) == ["a", "b", "c", "a", "b", "c"]
+    assert firsts("LowestCost", fresh()) == ["b"]
+    weighted = Counter(firsts("Weighted", fresh(), 1000))
+    assert 750 <= weighted["b"] <= 850
+    assert set(firsts("Random", fresh(), 100)) == {"a", "b", "c"}
+    busy = fresh()
+    busy.load.of("shop/p/a").in_flight = 2
+    busy.load.of("shop/p/b").in_flight = 1
+    assert firsts("LeastBusy", busy) == ["c"]
+    slow = fresh()
+    for name, seconds in (("a", 0.3), ("b", 0.1), ("c", 0.2)):
+        slow.load.of(f"shop/p/{name}").observe_first_byte(seconds)
+    assert firsts("LowestLatency", slow) == ["b"]
+
+
+def test_visible_models_are_those_the_key_could_be_routed_to() -> None:
+    found = snapshot(
+        pool("one", provider("a", "m", "hidden")),
+        pool("two", provider("b", "elsewhere")),
+        rules=(
+            Rule(name="not-mine", match=Match(tenants=("x",)), targets=(Target(pool="shop/two"),)),
+            Rule(name="mine", targets=(Target(pool="shop/one"),)),
+        ),
+        aliases={"fast": "m", "dead": "absent"},
+        key={"allowed_models": ["m", "fast"]},
+    )
+    assert list(visible_models(found, principal(found))) == ["fast", "m"]

@@ -1,0 +1,76 @@
+"""The table of what a failed call means, and Retry-After in all its forms."""
+
+from email.utils import formatdate
+from time import time
+
+import pytest
+
+from runestone_sidecar.pipeline.verdicts import (
+    FAULTS,
+    Verdict,
+    retry_after_s,
+    verdict_of_fault,
+    verdict_of_status,
+)
+from runestone_sidecar.upstream import faults
+
+
+@pytest.mark.parametrize(
+    ("status", "verdict"),
+    [
+        (400, Verdict.CLIENT),
+        (404, Verdict.CLIENT),
+        (422, Verdict.CLIENT),
+        (418, Verdict.CLIENT),
+        (401, Verdict.CREDENTIAL),
+        (403, Verdict.CREDENTIAL),
+        (429, Verdict.RETRY),
+        (500, Verdict.RETRY),
+        (529, Verdict.RETRY),
+        (302, Verdict.PROVIDER),
+        (204, Verdict.PROVIDER),
+    ],
+    ids=str,
+)
+def test_statuses(status: int, verdict: Verdict) -> None:
+    assert verdict_of_status(status) is verdict
+
+
+def _concrete(kind: type[faults.UpstreamFault]) -> list[type[faults.UpstreamFault]]:
+    return [kind, *(deep for direct in kind.__subclasses__() for deep in _concrete(direct))]
+
+
+@pytest.mark.parametrize("kind", _concrete(faults.UpstreamFault)[1:], ids=lambda kind: kind.kind)
+def test_every_fault_has_a_verdict(kind: type[faults.UpstreamFault]) -> None:
+    assert verdict_of_fault(kind.__new__(kind)) in FAULTS.values()
+
+
+@pytest.mark.parametrize(
+    ("after", "after_ms", "seconds"),
+    [
+        pytest.param(b"7", None, 7.0, id="C5-seconds"),
+        pytest.param(b"0.5", None, 0.5, id="fraction"),
+        pytest.param(b"9", b"1500", 1.5, id="C7-milliseconds-win"),
+        pytest.param(b"86400", None, 86400.0, id="C8-a-day"),
+        pytest.param(b"999999999", None, 86400.0, id="C8-capped"),
+        pytest.param(b"-1", None, None, id="C8-negative"),
+        pytest.param(b"soon", None, None, id="C8-garbage"),
+        pytest.param(b"nan", None, None, id="nan"),
+        pytest.param(b"inf", None, None, id="inf"),
+        pytest.param(b"", b"", None, id="empty"),
+        pytest.param(None, None, None, id="absent"),
+        pytest.param(b"3", b"garbage", 3.0, id="bad-milliseconds-good-seconds"),
+    ],
+)
+def test_retry_after(after: bytes | None, after_ms: bytes | None, seconds: float | None) -> None:
+    assert retry_after_s(after, after_ms) == seconds
+
+
+def test_retry_after_as_a_date() -> None:
+    found = retry_after_s(formatdate(time() + 30, usegmt=True).encode(), None)
+    assert found is not None
+    assert 25 <= found <= 31
+
+
+def test_retry_after_in_the_past_is_none() -> None:
+    assert retry_after_s(formatdate(time() - 30, usegmt=True).encode(), None) is None
