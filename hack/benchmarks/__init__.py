@@ -1,0 +1,1 @@
+"""What a request costs: run it by hack/bench. Nothing here is part of the product."""
