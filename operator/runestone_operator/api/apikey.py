@@ -10,17 +10,15 @@ from typing import Annotated
 from pydantic import Field
 
 from runestone_operator.api.model import ApiModel, SetList
+from runestone_operator.api.names import Glob, ObjectName, Tenant, Text
 from runestone_operator.api.refs import PolicyRef, SecretKeyRef
 from runestone_operator.api.rules import rule
 from runestone_operator.api.scalars import (
     DecimalUsd,
     Duration,
-    Glob,
-    ObjectName,
     PositiveDuration,
-    Tenant,
-    Text,
     Timestamp,
+    duration_order,
 )
 from runestone_operator.api.urls import WebhookUrlGlob
 
@@ -90,7 +88,7 @@ class Rotation(ApiModel):
     """How long the old key works beside the new one."""
 
     @rule(
-        "!has(self.interval) || duration(self.overlap) < duration(self.interval)",
+        duration_order("self.overlap", "<", "self.interval"),
         "overlap (24h unless set) must be shorter than interval",
         at="overlap",
     )
@@ -98,7 +96,7 @@ class Rotation(ApiModel):
         return self.interval is None or self.overlap.ms < self.interval.ms
 
     @rule(
-        "!has(self.interval) || duration(self.interval) >= duration('1m')",
+        duration_order("self.interval", ">=", "'1m'"),
         "interval must be at least 1m",
         at="interval",
     )

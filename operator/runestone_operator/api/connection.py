@@ -8,7 +8,7 @@ from pydantic import Field
 from runestone_operator.api.model import ApiModel
 from runestone_operator.api.refs import SecretKeyRef
 from runestone_operator.api.rules import rule
-from runestone_operator.api.scalars import PositiveDuration
+from runestone_operator.api.scalars import PositiveDuration, duration_order
 
 _CONNECT_MS, _FIRST_BYTE_MS, _IDLE_MS = 5_000, 300_000, 120_000
 _INITIAL_BACKOFF_MS = 250
@@ -18,7 +18,7 @@ _PROBE_INTERVAL_MS = 30_000
 
 def _within_total(wire_name: str) -> tuple[str, str]:
     return (
-        f"!has(self.{wire_name}) || duration(self.{wire_name}) <= duration(self.total)",
+        duration_order(f"self.{wire_name}", "<=", "self.total"),
         f"{wire_name} must not be longer than total (600s unless set)",
     )
 
@@ -80,7 +80,7 @@ class Retry(ApiModel):
     """Longest pause of all, whatever the number of attempts."""
 
     @rule(
-        "!has(self.initialBackoff) || duration(self.initialBackoff) <= duration(self.maxBackoff)",
+        duration_order("self.initialBackoff", "<=", "self.maxBackoff"),
         "initialBackoff must not be longer than maxBackoff (5s unless set)",
         at="initialBackoff",
     )
@@ -130,7 +130,7 @@ class HealthCheck(ApiModel):
         return self.interval is None or self.mode is HealthCheckMode.ACTIVE
 
     @rule(
-        "!has(self.interval) || duration(self.interval) >= duration('1s')",
+        duration_order("self.interval", ">=", "'1s'"),
         "interval must be at least 1s",
         at="interval",
     )

@@ -5,8 +5,8 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from runestone_operator.api.model import Keeps
+from runestone_operator.api.names import HeaderName, HeaderValue
 from runestone_operator.api.rules import Rule, quoted
-from runestone_operator.api.scalars import HeaderName, HeaderValue
 
 # Keys belong into Secrets; in a resource anyone who may read it would have them.
 CREDENTIAL_HEADERS = (

@@ -1,6 +1,6 @@
 """The base of every API model, and the two kinds of list that Kubernetes tells apart."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -12,6 +12,13 @@ from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 from runestone_operator.api.rules import Rule
 
 VALIDATIONS = "x-kubernetes-validations"
+
+
+def with_validations(schema: JsonSchemaValue, rules: Iterable[Rule]) -> JsonSchemaValue:
+    """Add to what there is: a type may be annotated more than once."""
+    if added := [rule.as_validation() for rule in rules]:
+        schema[VALIDATIONS] = [*schema.get(VALIDATIONS, ()), *added]
+    return schema
 
 
 class ApiModel(BaseModel):
@@ -41,10 +48,7 @@ class ApiModel(BaseModel):
     def __get_pydantic_json_schema__(
         cls, core: CoreSchema, handler: GetJsonSchemaHandler
     ) -> JsonSchemaValue:
-        schema = handler.resolve_ref_schema(handler(core))
-        if cls.api_rules:
-            schema[VALIDATIONS] = [rule.as_validation() for rule in cls.api_rules]
-        return schema
+        return with_validations(handler.resolve_ref_schema(handler(core)), cls.api_rules)
 
 
 def keep_rules(value: Any, rules: tuple[Rule, ...]) -> None:
@@ -72,7 +76,7 @@ class Keeps:
     def __get_pydantic_json_schema__(
         self, core: CoreSchema, handler: GetJsonSchemaHandler
     ) -> JsonSchemaValue:
-        return handler(core) | {VALIDATIONS: [rule.as_validation() for rule in self.rules]}
+        return with_validations(handler(core), self.rules)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,16 +116,16 @@ class SetList:
 
 def _unique(key_of: Callable[[Any], str]) -> Callable[[tuple[Any, ...]], tuple[Any, ...]]:
     def check(items: tuple[Any, ...]) -> tuple[Any, ...]:
-        for duplicate in _duplicates([key_of(item) for item in items]):
-            raise PydanticCustomError("duplicate", 'Duplicate value: "{key}"', {"key": duplicate})
+        for index, key in _repeated([key_of(item) for item in items]):
+            raise PydanticCustomError("duplicate", "{key}", {"key": key, "index": index})
         return items
 
     return check
 
 
-def _duplicates(keys: list[str]) -> Iterator[str]:
+def _repeated(keys: list[str]) -> Iterator[tuple[int, str]]:
     seen: set[str] = set()
-    for key in keys:
+    for index, key in enumerate(keys):
         if key in seen:
-            yield key
+            yield index, key
         seen.add(key)

@@ -4,9 +4,9 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
+from runestone_operator.api.forms import Form, matching
 from runestone_operator.api.model import ApiModel, Keeps
 from runestone_operator.api.rules import Rule
-from runestone_operator.api.scalars import Form, matching
 
 BUILT_IN_STAGES = (
     "Validate", "RateLimit", "Cache", "Transform", "Usage", "Audit", "Log", "Sign",

@@ -20,26 +20,46 @@ class FieldError:
 
     @property
     def path(self) -> str:
-        path = ""
-        for step in self.location:
-            path += f"[{step}]" if isinstance(step, int) else f".{step}" if path else step
-        return path
+        return path_of(self.location)
 
     def __str__(self) -> str:
         return f"{self.path}: {self.message}"
+
+
+def path_of(location: Location) -> str:
+    """As the API server writes it: spec.providers[0].headers[x-team]."""
+    path = ""
+    for step in location:
+        if isinstance(step, str) and step.isidentifier():
+            path += f".{step}" if path else step
+        else:
+            path += f"[{step}]"
+    return path
 
 
 def field_errors(
     invalid: ValidationError, model: type[BaseModel], at: Location
 ) -> tuple[FieldError, ...]:
     errors = invalid.errors(include_url=False, include_input=False)
-    return tuple(_field_error(error, model, at) for error in errors)
+    return tuple(
+        _field_error(error, model, at) for error in errors if not _only_echoes(error, errors)
+    )
+
+
+def _only_echoes(error: ErrorDetails, errors: list[ErrorDetails]) -> bool:
+    """Pydantic counts the valid items alone, so a list of one bad item is also "too short"."""
+    depth = len(error["loc"])
+    return error["type"] == "too_short" and any(
+        len(other["loc"]) > depth and other["loc"][:depth] == error["loc"] for other in errors
+    )
 
 
 def _field_error(error: ErrorDetails, model: type[BaseModel], at: Location) -> FieldError:
     location = tuple(step for step in error["loc"] if step != "[key]")
     if error["type"] == "extra_forbidden":
         return FieldError((*at, *location), _unknown_field(location, model))
+    if error["type"] == "duplicate":
+        location = (*location, error["ctx"]["index"])
     say = _WORDS.get(error["type"], _constant("is not valid"))
     return FieldError((*at, *location), say(error.get("ctx", {})))
 

@@ -15,9 +15,10 @@ from runestone_operator.api.connection import (
 )
 from runestone_operator.api.headers import ProviderHeaders
 from runestone_operator.api.model import ApiModel, MapList, SetList
+from runestone_operator.api.names import ItemName, ModelName
 from runestone_operator.api.refs import SecretKeyRef
 from runestone_operator.api.rules import rule
-from runestone_operator.api.scalars import DecimalUsd, ItemName, ModelName
+from runestone_operator.api.scalars import DecimalUsd, usd_order
 from runestone_operator.api.urls import BaseUrl
 
 
@@ -67,8 +68,7 @@ class ModelCost(ApiModel):
     one for embeddings."""
 
     @rule(
-        "!has(self.cachedInputPerMillion)"
-        " || double(self.cachedInputPerMillion) <= double(self.inputPerMillion)",
+        usd_order("self.cachedInputPerMillion", "<=", "self.inputPerMillion"),
         "cachedInputPerMillion must not exceed inputPerMillion",
         at="cachedInputPerMillion",
     )

@@ -1,11 +1,7 @@
 """References to other objects. They name no namespace: nothing but a shared pool crosses one."""
 
-from typing import Annotated
-
-from pydantic import Field
-
 from runestone_operator.api.model import ApiModel
-from runestone_operator.api.scalars import ObjectName, ResourceName, SecretKey
+from runestone_operator.api.names import ObjectName, ResourceName, SecretKey
 
 
 class SecretKeyRef(ApiModel):
@@ -22,6 +18,3 @@ class PolicyRef(ApiModel):
 
     name: ResourceName
     """Name of the RoutingPolicy, in the namespace of this resource."""
-
-
-SecretKeyRefs = Annotated[tuple[SecretKeyRef, ...], Field(max_length=8)]

@@ -5,14 +5,16 @@ from typing import ClassVar
 
 from pydantic import ConfigDict, Field
 
+from runestone_contract import names
 from runestone_operator.api.apikey import ApiKeySpec
 from runestone_operator.api.model import ApiModel
+from runestone_operator.api.names import ItemName, ObjectName
 from runestone_operator.api.providerpool import ProviderPoolSpec
 from runestone_operator.api.routingpolicy import RoutingPolicySpec
 from runestone_operator.api.rules import Rule
-from runestone_operator.api.scalars import ItemName, ObjectName, Timestamp
+from runestone_operator.api.scalars import Timestamp
 
-GROUP = "runestone.dev"
+GROUP = names.GROUP
 VERSION = "v1alpha1"
 API_VERSION = f"{GROUP}/{VERSION}"
 NAME_LIMIT = 63

@@ -6,10 +6,11 @@ from typing import Annotated
 from pydantic import Field
 
 from runestone_operator.api.model import ApiModel, Keeps, MapList
+from runestone_operator.api.names import ModelName
 from runestone_operator.api.pipeline import PipelineStages
 from runestone_operator.api.routingrule import Policy, RoutingRule
 from runestone_operator.api.rules import Rule, rule
-from runestone_operator.api.scalars import ModelName, PositiveDuration, Quantity
+from runestone_operator.api.scalars import PositiveDuration, Quantity
 
 Aliases = Annotated[
     dict[ModelName, ModelName],

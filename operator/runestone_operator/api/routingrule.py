@@ -7,17 +7,10 @@ from pydantic import Field
 
 from runestone_operator.api.headers import MatchHeaders
 from runestone_operator.api.model import ApiModel, SetList
+from runestone_operator.api.names import Glob, ItemName, ModelName, ResourceName, Tenant
 from runestone_operator.api.provider import Capabilities
 from runestone_operator.api.rules import rule
-from runestone_operator.api.scalars import (
-    Glob,
-    ItemName,
-    ModelName,
-    PoolRef,
-    PositiveDuration,
-    ResourceName,
-    Tenant,
-)
+from runestone_operator.api.scalars import PoolRef, PositiveDuration
 
 
 class Policy(StrEnum):
@@ -107,7 +100,7 @@ class RoutingRule(ApiModel):
         return len({target.weight is None for target in self.targets}) == 1
 
     @rule(
-        "!self.targets.all(t, has(t.weight) && t.weight == 0)",
+        "self.targets.size() == 0 || !self.targets.all(t, has(t.weight) && t.weight == 0)",
         "at least one target needs a weight above zero",
         at="targets",
     )

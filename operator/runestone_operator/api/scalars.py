@@ -1,90 +1,37 @@
-"""Strings with a meaning: what they must look like, and what they are worth.
-
-On the wire they stay the strings a person wrote; `ms`, `bytes`, `micro_usd` are for the compiler.
-A form is checked by CEL rather than by an OpenAPI pattern, since only CEL lets the API server
-answer in words instead of with a regular expression.
-"""
+"""Strings with a meaning. On the wire they stay what a person wrote; `ms`, `bytes`, `micro_usd` and
+`epoch_ms` say what they are worth."""
 
 import re
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Annotated, Any, ClassVar, Self
+from typing import Self
 
-from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic import GetJsonSchemaHandler
 from pydantic.json_schema import JsonSchemaValue
-from pydantic_core import CoreSchema, PydanticCustomError, core_schema
+from pydantic_core import CoreSchema, PydanticCustomError
 
-from runestone_operator.api.model import VALIDATIONS, keep_rules
+from runestone_operator.api.forms import LABEL, SUBDOMAIN, Form, Scalar, matching
 from runestone_operator.api.rules import Rule
 
-
-def matching(pattern: str, message: str) -> Rule:
-    """A rule for a whole string. The pattern must mean the same to RE2 and to `re`."""
-    compiled = re.compile(pattern)
-    return Rule(
-        cel=f"self.matches(r'^(?:{pattern})$')",
-        message=message,
-        holds=lambda text: compiled.fullmatch(text) is not None,
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class Form:
-    """An annotation: how long a string may be and which rules it keeps."""
-
-    max_length: int
-    rules: tuple[Rule, ...]
-
-    def check(self, text: str) -> str:
-        if len(text) > self.max_length:
-            raise PydanticCustomError(
-                "text_too_long",
-                "may not be more than {limit} characters",
-                {"limit": self.max_length},
-            )
-        keep_rules(text, self.rules)
-        return text
-
-    def __get_pydantic_core_schema__(
-        self, source: Any, handler: GetCoreSchemaHandler
-    ) -> CoreSchema:
-        return core_schema.no_info_after_validator_function(self.check, handler(source))
-
-    def __get_pydantic_json_schema__(
-        self, core: CoreSchema, handler: GetJsonSchemaHandler
-    ) -> JsonSchemaValue:
-        return handler(core) | self.schema()
-
-    def schema(self) -> JsonSchemaValue:
-        validations = [rule.as_validation() for rule in self.rules]
-        return {"maxLength": self.max_length} | ({VALIDATIONS: validations} if validations else {})
-
-
-class Scalar(str):
-    """A string type with a form; equal to, and serialized as, the string itself."""
-
-    __slots__ = ()
-    form: ClassVar[Form]
-
-    @classmethod
-    def parse(cls, text: str) -> Self:
-        cls.form.check(text)
-        return cls(text)
-
-    @classmethod
-    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        return core_schema.no_info_after_validator_function(cls.parse, core_schema.str_schema())
-
-    @classmethod
-    def __get_pydantic_json_schema__(
-        cls, core: CoreSchema, handler: GetJsonSchemaHandler
-    ) -> JsonSchemaValue:
-        return handler(core) | cls.form.schema()
-
-
 _DURATION = r"([0-9]{1,5}(h|m|s|ms)){1,4}"
+_USD = r"[0-9]{1,9}([.][0-9]{1,6})?"
 _MS_PER_UNIT = {"h": 3_600_000, "m": 60_000, "s": 1_000, "ms": 1}
+
+
+def _order(convert: str, pattern: str, left: str, operator: str, right: str) -> str:
+    fields = [operand for operand in (left, right) if operand.startswith("self.")]
+    unless = [f"!has({field}) || !{field}.matches(r'^(?:{pattern})$')" for field in fields]
+    return " || ".join([*unless, f"{convert}({left}) {operator} {convert}({right})"])
+
+
+def duration_order(left: str, operator: str, right: str) -> str:
+    """CEL that compares two durations; what is absent or malformed is for other rules to tell."""
+    return _order("duration", _DURATION, left, operator, right)
+
+
+def usd_order(left: str, operator: str, right: str) -> str:
+    """CEL that compares two amounts: a double tells any two of at most 15 digits apart."""
+    return _order("double", _USD, left, operator, right)
 
 
 class Duration(Scalar):
@@ -126,7 +73,7 @@ class DecimalUsd(Scalar):
         16,
         (
             matching(
-                r"[0-9]{1,9}([.][0-9]{1,6})?",
+                _USD,
                 'must be a decimal string of dollars such as "0.15", with at most 6 decimals',
             ),
         ),
@@ -196,11 +143,7 @@ class Timestamp(Scalar):
     def __get_pydantic_json_schema__(
         cls, core: CoreSchema, handler: GetJsonSchemaHandler
     ) -> JsonSchemaValue:
-        return handler(core) | {"format": "date-time"} | cls.form.schema()
-
-
-_LABEL = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
-_SUBDOMAIN = r"[a-z0-9]([a-z0-9-]*[a-z0-9])?([.][a-z0-9]([a-z0-9-]*[a-z0-9])?)*"
+        return cls.form.added_to(handler(core) | {"format": "date-time"})
 
 
 class PoolRef(Scalar):
@@ -211,7 +154,7 @@ class PoolRef(Scalar):
         127,
         (
             matching(
-                f"({_LABEL}/)?{_SUBDOMAIN}",
+                f"({LABEL}/)?{SUBDOMAIN}",
                 "must name a ProviderPool as name, or as namespace/name for a shared one",
             ),
         ),
@@ -225,100 +168,3 @@ class PoolRef(Scalar):
     @property
     def name(self) -> str:
         return self.rpartition("/")[2]
-
-
-ItemName = Annotated[
-    str,
-    Form(
-        63,
-        (matching(_LABEL, "must be lower case letters, digits and '-' (a DNS label)"),),
-    ),
-]
-ObjectName = Annotated[
-    str,
-    Form(
-        253,
-        (matching(_SUBDOMAIN, "must be a Kubernetes object name (a DNS subdomain)"),),
-    ),
-]
-ResourceName = Annotated[
-    str,
-    Form(
-        63,
-        (matching(_SUBDOMAIN, "must be a Kubernetes object name (a DNS subdomain)"),),
-    ),
-]
-SecretKey = Annotated[
-    str,
-    Form(253, (matching(r"[A-Za-z0-9._-]+", "must be a key of a Secret: letters, digits, . _ -"),)),
-]
-Tenant = Annotated[
-    str,
-    Form(
-        63,
-        (
-            matching(
-                r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?",
-                "must be letters, digits, '.', '_' and '-', with a letter or digit at both ends",
-            ),
-        ),
-    ),
-]
-ModelName = Annotated[
-    str,
-    Form(
-        128,
-        (
-            matching(
-                r"[A-Za-z0-9][A-Za-z0-9._:/@+-]*",
-                "must be a model name: letters, digits and . _ : / @ + -",
-            ),
-        ),
-    ),
-]
-_GLOB_LETTER = "[A-Za-z0-9._:/@+?-]"
-Glob = Annotated[
-    str,
-    Form(
-        128,
-        (
-            # At most 8 stars: with the length that bounds what matching can cost.
-            matching(
-                f"[A-Za-z0-9*?]{_GLOB_LETTER}*([*]{_GLOB_LETTER}*){{0,7}}",
-                "must be a model name, in which * (at most 8) stands for any text"
-                " and ? for one character",
-            ),
-        ),
-    ),
-]
-HeaderName = Annotated[
-    str,
-    Form(
-        64,
-        (
-            matching(
-                r"[a-z0-9][a-z0-9._-]*",
-                "header names must be written in lower case letters, digits, '.', '_' and '-'",
-            ),
-        ),
-    ),
-]
-HeaderValue = Annotated[
-    str,
-    Form(
-        1024,
-        (
-            matching(
-                r"[!-~]([ -~]*[!-~])?",
-                "header values must be printable ASCII without line breaks or outer spaces",
-            ),
-        ),
-    ),
-]
-Text = Annotated[
-    str,
-    Form(
-        128,
-        (matching(r"[^\x00-\x1f\x7f]*", "must be one line of text, without control characters"),),
-    ),
-]

@@ -6,9 +6,9 @@ from typing import Annotated
 
 from pydantic import Field
 
+from runestone_operator.api.forms import Form, matching
 from runestone_operator.api.model import ApiModel
 from runestone_operator.api.rules import rule
-from runestone_operator.api.scalars import Form, matching
 
 LabelKey = Annotated[
     str,

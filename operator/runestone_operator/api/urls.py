@@ -7,8 +7,8 @@ different hosts. Whom a connection may really reach is checked where it is made.
 import re
 from typing import Annotated
 
+from runestone_operator.api.forms import Form, matching
 from runestone_operator.api.rules import Rule
-from runestone_operator.api.scalars import Form, matching
 
 # The last label of a name starts with a letter, so 2130706433, 0x7f.1 and 127.1 are no hosts.
 _OCTET = r"(25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])"
