@@ -102,7 +102,7 @@ class Match(Wire):
     """
 
     models: tuple[str, ...] = ()  # globs
-    api_keys: tuple[str, ...] = ()  # key ids; one that no Key has matches nothing
+    api_keys: tuple[str, ...] = ()  # names of Keys, without the namespace; unknown: no match
     tenants: tuple[str, ...] = ()
     headers: tuple[tuple[str, str], ...] = ()  # names in lower case
     capabilities: tuple[str, ...] = ()

@@ -14,6 +14,7 @@ MANAGED_BY = "runestone-operator"
 INJECT_LABEL = f"{GROUP}/inject"
 API_KEY_ANNOTATION = f"{GROUP}/api-key"
 CONFIG_ANNOTATION = f"{GROUP}/config"  # on a pod: the digest it should hold; a change wakes kubelet
+CREDENTIALS_ANNOTATION = f"{GROUP}/credentials"  # the same, for the credentials
 
 API_PORT = 4003
 HEALTH_PORT = 4004

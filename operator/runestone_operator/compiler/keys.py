@@ -1,0 +1,189 @@
+"""ApiKeys -> their records: who is let in, and as whom.
+
+Fails closed. A key or a service account belongs to the oldest ApiKey that names it, whatever that
+one's state: a newer one never inherits it, and rights are never added up.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+from runestone_contract import config as wire
+from runestone_operator.api.pending import pending_note
+from runestone_operator.api.resource import ApiKey
+from runestone_operator.api.status import ApiKeyStatus
+from runestone_operator.compiler.credentials import find_value, source_of
+from runestone_operator.compiler.globs import unmatched
+from runestone_operator.compiler.inputs import Secrets, ValueFact, further_secrets, key_secret
+from runestone_operator.compiler.resources import age
+from runestone_operator.compiler.verdicts import (
+    Kind,
+    Problem,
+    Reason,
+    ResourceRef,
+    Verdict,
+    accepted,
+    conflicted,
+    listed,
+    references,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What of the namespace an ApiKey is judged by."""
+
+    secrets: Secrets
+    displaced: frozenset[str]  # names of ApiKeys: see Inputs
+    policies: frozenset[str]  # names of those in the configuration
+    unusable_policies: frozenset[str]  # names of those that exist, but cannot be read
+    credential_hashes: frozenset[str]  # of providers
+    models: frozenset[str]  # by any name that clients may use
+
+
+@dataclass(frozen=True, slots=True)
+class CompiledKey:
+    key: ApiKey
+    record: wire.Key | None
+    fact: ValueFact | None
+    problems: tuple[Problem, ...]
+    conflicts: tuple[Problem, ...]
+    notes: tuple[str, ...]
+
+    @property
+    def resource(self) -> ResourceRef:
+        return ResourceRef(Kind.API_KEY, self.key.meta.namespace, self.key.meta.name)
+
+    def verdicts(self) -> Iterator[Verdict]:
+        yield accepted(self.resource, self.notes)
+        yield references(self.resource, self.problems)
+        if self.conflicts:
+            yield conflicted(self.resource, self.conflicts)
+
+    def status(self) -> ApiKeyStatus:
+        return ApiKeyStatus(
+            key_prefix=self.fact.prefix if self.fact else None,
+            secret_name=key_secret(self.key).name,
+        )
+
+
+def compile_keys(keys: Iterable[ApiKey], around: Surroundings) -> Iterator[CompiledKey]:
+    """In the order of their age."""
+    claims = _Claims()
+    for key in sorted(keys, key=lambda key: age(key.meta)):
+        yield _compile(key, around, claims)
+
+
+@dataclass(slots=True)
+class _Claims:
+    hashes: dict[str, str] = field(default_factory=dict)  # -> name of the ApiKey
+    accounts: dict[str, str] = field(default_factory=dict)
+
+
+def _compile(key: ApiKey, around: Surroundings, claims: _Claims) -> CompiledKey:
+    fact = _client_key(key, around)
+    problems = [fact] if isinstance(fact, Problem) else []
+    policy, policy_problem = _policy(key, around)
+    problems += policy_problem
+    problems += _further_problems(key, around)
+    accounts, conflicts = _claim_accounts(key, claims)
+    record = None
+    if isinstance(fact, ValueFact):
+        holder = claims.hashes.setdefault(fact.sha256, key.meta.name)
+        if holder != key.meta.name:
+            message = (
+                f'ApiKey "{holder}", which is older, has the same key: this one lets nobody in'
+            )
+            conflicts.insert(0, Problem(Reason.DUPLICATE_KEY, message))
+        else:
+            record = _record(key, fact, policy, accounts)
+    return CompiledKey(
+        key=key,
+        record=record,
+        fact=fact if isinstance(fact, ValueFact) else None,
+        problems=tuple(problems),
+        conflicts=tuple(conflicts),
+        notes=tuple(_notes(key, around)),
+    )
+
+
+def _client_key(key: ApiKey, around: Surroundings) -> ValueFact | Problem:
+    source = key_secret(key)
+    if key.meta.name in around.displaced:
+        return Problem(
+            Reason.SECRET_NOT_OWNED,
+            f'the client key: Secret "{source.name}" is there and does not belong to this ApiKey:'
+            " it is left alone, and no key is generated",
+        )
+    found = find_value(around.secrets, source, "the client key")
+    if isinstance(found, Problem):
+        return found
+    if not found.client_key:
+        return Problem(
+            Reason.INVALID_KEY_FORMAT,
+            f'the client key: key "{source.key}" of Secret "{source.name}" does not hold one:'
+            " sk- and letters, digits, - and _, at least 24 characters in all",
+        )
+    if found.sha256 in around.credential_hashes:
+        return Problem(
+            Reason.KEY_IS_CREDENTIAL,
+            "the client key is a provider's credential, which no client may hold:"
+            " the key is not let in",
+        )
+    return found
+
+
+def _policy(key: ApiKey, around: Surroundings) -> tuple[str | None, list[Problem]]:
+    ref = key.spec.routing_policy_ref
+    if ref is None:
+        return None, []
+    id_ = f"{key.meta.namespace}/{ref.name}"
+    if ref.name in around.policies:
+        return id_, []
+    what = "is not accepted" if ref.name in around.unusable_policies else "is not found"
+    message = f'RoutingPolicy "{ref.name}" {what}: requests with this key are answered 503'
+    return id_, [Problem(Reason.POLICY_NOT_FOUND, message)]
+
+
+def _further_problems(key: ApiKey, around: Surroundings) -> list[Problem]:
+    found = (
+        find_value(around.secrets, source_of(key.meta.namespace, ref), field_)
+        for field_, ref in further_secrets(key)
+    )
+    return [problem for problem in found if isinstance(problem, Problem)]
+
+
+def _claim_accounts(key: ApiKey, claims: _Claims) -> tuple[tuple[str, ...], list[Problem]]:
+    own: list[str] = []
+    conflicts: list[Problem] = []
+    for account in key.spec.service_accounts:
+        holder = claims.accounts.setdefault(account, key.meta.name)
+        if holder == key.meta.name:
+            own.append(account)
+            continue
+        message = f'service account "{account}" belongs to ApiKey "{holder}", which is older'
+        conflicts.append(Problem(Reason.DUPLICATE_SERVICE_ACCOUNT, message))
+    return tuple(own), conflicts
+
+
+def _record(
+    key: ApiKey, fact: ValueFact, policy: str | None, accounts: tuple[str, ...]
+) -> wire.Key:
+    spec = key.spec
+    return wire.Key(
+        id=f"{key.meta.namespace}/{key.meta.name}",
+        tenant=spec.tenant,
+        hashes=(wire.KeyHash(sha256=fact.sha256),),
+        enabled=spec.enabled,
+        expires_at_s=spec.expires_at.epoch_ms // 1000 if spec.expires_at else None,
+        roles=tuple(role.value for role in spec.roles),
+        allowed_models=spec.allowed_models,
+        policy=policy,
+        service_accounts=accounts,
+    )
+
+
+def _notes(key: ApiKey, around: Surroundings) -> Iterator[str]:
+    if pending := pending_note(key):
+        yield pending
+    if missed := unmatched(key.spec.allowed_models, around.models):
+        yield f"allowedModels: no pool serves a model that matches {listed(missed)}"

@@ -1,0 +1,217 @@
+"""One ProviderPool -> its record, the values it needs, and what is wrong with its references.
+
+A provider whose credentials are all missing stays, marked unavailable: whoever asks why a request
+went elsewhere finds the answer in the configuration.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Final
+
+from runestone_contract import config as wire
+from runestone_operator.api import provider as api
+from runestone_operator.api.connection import Tls
+from runestone_operator.api.resource import ProviderPool
+from runestone_operator.compiler.credentials import (
+    AUTHORITY,
+    CREDENTIAL,
+    entry_name,
+    find_credential,
+    find_value,
+    source_of,
+    sources_by_entry,
+)
+from runestone_operator.compiler.inputs import Secrets, SecretSource
+from runestone_operator.compiler.prices import known_model
+from runestone_operator.compiler.verdicts import Problem
+
+_UNKNOWN_MODEL_CAPABILITIES: Final = ("Chat", "Streaming")
+_CREDENTIALS_MISSING: Final = "CredentialsMissing"
+_AUTHORITY_MISSING: Final = "CertificateAuthorityMissing"
+
+
+@dataclass(frozen=True, slots=True)
+class CompiledPool:
+    record: wire.Pool
+    entries: tuple[tuple[str, SecretSource], ...] = ()  # of the managed Secret
+    problems: tuple[Problem, ...] = ()
+    unpriced: tuple[str, ...] = ()  # models, by name
+    credential_hashes: frozenset[str] = frozenset()
+
+    def models(self, provider: str | None = None) -> frozenset[str]:
+        """What the pool serves, or one provider of it."""
+        return frozenset(
+            model.name
+            for candidate in self.record.providers
+            if provider in {None, candidate.name}
+            for model in candidate.models
+        )
+
+    def has_provider(self, name: str) -> bool:
+        return any(provider.name == name for provider in self.record.providers)
+
+
+@dataclass(slots=True)
+class _Findings:
+    """What turns up on the way through the providers of one pool."""
+
+    namespace: str
+    secrets: Secrets
+    entries: list[tuple[str, SecretSource]] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
+    hashes: set[str] = field(default_factory=set)
+
+    def credentials(self, provider: api.Provider) -> tuple[str, ...]:
+        names: list[str] = []
+        for credential in provider.credentials:
+            source = source_of(self.namespace, credential.secret_ref)
+            found = find_credential(self.secrets, source, f'provider "{provider.name}"')
+            if isinstance(found, Problem):
+                self.problems.append(found)
+                continue
+            self.hashes.add(found.sha256)
+            names.append(self._entry(CREDENTIAL, source))
+        return tuple(names)
+
+    def authority(self, provider: api.Provider, tls: Tls) -> str | None:
+        if tls.ca_secret_ref is None:
+            return None
+        source = source_of(self.namespace, tls.ca_secret_ref)
+        found = find_value(self.secrets, source, f'provider "{provider.name}", tls')
+        if isinstance(found, Problem):
+            self.problems.append(found)
+            return None
+        return self._entry(AUTHORITY, source)
+
+    def _entry(self, prefix: str, source: SecretSource) -> str:
+        name = entry_name(prefix, source)
+        self.entries.append((name, source))
+        return name
+
+
+def compile_pool(pool: ProviderPool, secrets: Secrets) -> CompiledPool:
+    findings = _Findings(pool.meta.namespace, secrets)
+    providers = tuple(_provider(provider, findings) for provider in pool.spec.providers)
+    return CompiledPool(
+        record=wire.Pool(
+            id=f"{pool.meta.namespace}/{pool.meta.name}",
+            strategy=pool.spec.strategy.value,
+            providers=providers,
+        ),
+        entries=tuple(sorted(set(findings.entries))),
+        problems=tuple(findings.problems),
+        unpriced=_unpriced(providers),
+        credential_hashes=frozenset(findings.hashes),
+    )
+
+
+def _provider(provider: api.Provider, findings: _Findings) -> wire.Provider:
+    tls = provider.tls or Tls()
+    credentials = findings.credentials(provider)
+    authority = findings.authority(provider, tls)
+    unavailable = None
+    if provider.credentials and not credentials:
+        unavailable = _CREDENTIALS_MISSING
+    elif tls.ca_secret_ref and authority is None:
+        unavailable = _AUTHORITY_MISSING
+    return wire.Provider(
+        name=provider.name,
+        dialect=provider.type.value,
+        base_url=provider.endpoint,
+        credentials=credentials,
+        unavailable=unavailable,
+        priority=provider.priority,
+        weight=provider.weight,
+        headers=tuple(sorted(provider.headers.items())),
+        models=tuple(_model(model) for model in provider.models),
+        timeouts=wire.Timeouts(
+            connect_ms=provider.timeouts.connect_ms,
+            first_byte_ms=provider.timeouts.first_byte_ms,
+            idle_ms=provider.timeouts.idle_ms,
+            total_ms=provider.timeouts.total_ms,
+        ),
+        retry=wire.Retry(
+            max_attempts=provider.retry.max_attempts,
+            initial_backoff_ms=provider.retry.initial_backoff_ms,
+            max_backoff_ms=provider.retry.max_backoff.ms,
+        ),
+        connections=wire.Connections(
+            max=provider.connections.max, max_idle=provider.connections.idle_limit
+        ),
+        tls=wire.Tls(ca=authority, verify=not tls.insecure_skip_verify),
+    )
+
+
+def _model(model: api.Model) -> wire.Model:
+    known = known_model(upstream=model.name_at_provider, name=model.name)
+    capabilities: tuple[str, ...] = _UNKNOWN_MODEL_CAPABILITIES
+    window, most_output, prices = model.context_window, model.max_output_tokens, None
+    if known:
+        capabilities, prices = known.capabilities, known.prices
+        window = known.context_window if window is None else window
+        if most_output is None and known.max_output_tokens is not None:
+            most_output = min(window, known.max_output_tokens)
+    if model.capabilities is not None:
+        capabilities = tuple(capability.value for capability in model.capabilities)
+    return wire.Model(
+        name=model.name,
+        upstream=model.name_at_provider,
+        capabilities=tuple(sorted(capabilities)),
+        context_window=window,
+        max_output_tokens=most_output,
+        prices=prices if model.cost is None else _prices(model.cost),
+    )
+
+
+def _prices(cost: api.ModelCost) -> wire.Prices:
+    cached = cost.cached_input_per_million
+    return wire.Prices(
+        input=cost.input_per_million.micro_usd,
+        output=cost.output_per_million.micro_usd,
+        cached_input=None if cached is None else cached.micro_usd,
+    )
+
+
+def _unpriced(providers: tuple[wire.Provider, ...]) -> tuple[str, ...]:
+    names = {
+        model.name for provider in providers for model in provider.models if model.prices is None
+    }
+    return tuple(sorted(names))
+
+
+def keep_pool(record: wire.Pool, namespace: str, secrets: Secrets) -> CompiledPool:
+    """A record of the bundle in force, for a pool whose resource cannot be read any more.
+
+    It names entries of the managed Secret; those whose source is no longer there go.
+    """
+    sources = sources_by_entry(secrets, namespace, (CREDENTIAL, AUTHORITY))
+    providers = tuple(_kept_provider(provider, set(sources)) for provider in record.providers)
+    kept = record.model_copy(update={"providers": providers})
+    entries = sorted({name for provider in providers for name in _entries_of(provider)})
+    values = [sources[name] for provider in providers for name in provider.credentials]
+    return CompiledPool(
+        record=kept,
+        entries=tuple((name, sources[name]) for name in entries),
+        unpriced=_unpriced(providers),
+        credential_hashes=frozenset(
+            secrets[value.namespace, value.name][value.key].sha256 for value in values
+        ),
+    )
+
+
+def _kept_provider(provider: wire.Provider, entries: set[str]) -> wire.Provider:
+    credentials = tuple(name for name in provider.credentials if name in entries)
+    tls, unavailable = provider.tls, provider.unavailable
+    if provider.credentials and not credentials:
+        unavailable = _CREDENTIALS_MISSING
+    elif tls.ca and tls.ca not in entries:
+        tls, unavailable = wire.Tls(verify=tls.verify), _AUTHORITY_MISSING
+    return provider.model_copy(
+        update={"credentials": credentials, "tls": tls, "unavailable": unavailable}
+    )
+
+
+def _entries_of(provider: wire.Provider) -> Iterator[str]:
+    yield from provider.credentials
+    if provider.tls.ca:
+        yield provider.tls.ca
