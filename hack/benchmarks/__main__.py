@@ -71,7 +71,6 @@ def measure(options: argparse.Namespace, folder: Path) -> str:
     cpus = Cpus.choose()
     os.sched_setaffinity(0, {cpus.load})
     recipes = [recipe for recipe in (BARE, SIDECAR, NGINX) if recipe.name not in options.without]
-    scenarios = [each for each in SCENARIOS if options.only.lower() in each.name.lower()]
     with running_provider(folder, cpus) as provider, contextlib.ExitStack() as stack:
         site = Site(folder, cpus, int(provider.url.rpartition(":")[2]))
         bench = Bench(site, provider, options.seconds)
@@ -81,7 +80,7 @@ def measure(options: argparse.Namespace, folder: Path) -> str:
         gateways = [stack.enter_context(running(recipe, site)) for recipe in recipes]
         for number in range(options.rounds):
             say(f"round {number + 1} of {options.rounds}")
-            for scenario in scenarios:
+            for scenario in scenarios_of(options):
                 bench.round(scenario, [*gateways, provider])
     foreign = statistics.median(bench.results.foreign)
     return "\n".join(
@@ -95,6 +94,10 @@ def measure(options: argparse.Namespace, folder: Path) -> str:
     )
 
 
+def scenarios_of(options: argparse.Namespace) -> list[Scenario]:
+    return [each for each in SCENARIOS if options.only.lower() in each.name.lower()]
+
+
 def parse(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="hack/bench", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="one short round, about a minute")
@@ -104,6 +107,8 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--only", default="", metavar="WORD", help="scenarios with it in the name")
     parser.add_argument("--without", action="append", default=[], choices=["sidecar", "nginx"])
     options = parser.parse_args(arguments)
+    if not scenarios_of(options):
+        parser.error(f"no scenario has {options.only!r} in its name")
     if options.quick:
         options.rounds, options.seconds, options.starts = 1, 1, 2
     return options

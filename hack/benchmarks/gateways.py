@@ -146,7 +146,7 @@ def _sidecar(site: Site, port: int) -> list[str]:
     bundle = site.folder / "bundle"
     if not bundle.exists():
         resources = _filled("resources.yaml", site)
-        compile_ = [BIN / "runestone", "compile", "-f", resources, "-o", bundle]
+        compile_ = [str(BIN / "runestone"), "compile", "-f", str(resources), "-o", str(bundle)]
         done = subprocess.run(compile_, capture_output=True, text=True, check=False)
         if done.returncode:
             raise SystemExit(f"bench: runestone compile failed:\n{done.stderr}")
