@@ -1,0 +1,146 @@
+"""Puts the operator together and takes it apart again: health, CRDs, Kopf, and our own tasks."""
+
+import asyncio
+import contextlib
+import logging
+import signal
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Final
+
+import kopf
+
+from runestone_operator.collect.cache import Cache
+from runestone_operator.errors import WatchEndedError
+from runestone_operator.handlers import Ears, build_registry
+from runestone_operator.metrics import Metrics
+from runestone_operator.publish.kube import Kube
+from runestone_operator.publish.sidecars import Sidecars
+from runestone_operator.reconcile.reconciler import Reconciler
+from runestone_operator.reconcile.state import World
+from runestone_operator.settings import Settings
+from runestone_operator.watch.canary import Canary, Patience, sing
+from runestone_operator.watch.crds import wait_for_crds
+from runestone_operator.watch.health import serve_health
+from runestone_operator.watch.resync import Resync
+from runestone_operator.watch.streams import SELECTORS, kopf_settings
+
+log = logging.getLogger(__name__)
+
+DRAIN_S: Final = 10.0
+
+Work = Coroutine[None, None, None]
+
+
+async def run_operator(settings: Settings) -> None:
+    """Returns when asked to stop. That it raises means that only a new start can help."""
+    metrics = Metrics()
+    kube = await Kube.connect(settings.kubeconfig, metrics)
+    try:
+        await Operator(settings, kube, metrics).run()
+    finally:
+        await kube.close()
+
+
+class Operator:
+    def __init__(self, settings: Settings, kube: Kube, metrics: Metrics) -> None:
+        self._settings = settings
+        self._kube = kube
+        self._metrics = metrics
+        self._stop = asyncio.Event()
+        patience = Patience(settings.canary_s, settings.silence_s, settings.outage_s)
+        self._canary = Canary(settings.namespace, patience)
+        self._reconciler: Reconciler | None = None
+
+    async def run(self) -> None:
+        self._catch_signals()
+        async with contextlib.AsyncExitStack() as health:
+            port = await health.enter_async_context(self._health())
+            log.info("started", extra={"port": port, "namespace": self._settings.namespace})
+            await self._first_of(wait_for_crds(self._kube, self._canary))
+            if not self._stop.is_set():
+                await self._serve(health)
+        log.info("stopped")
+
+    async def _serve(self, health: contextlib.AsyncExitStack) -> None:
+        async with Sidecars(self._settings.sidecar_port) as sidecars:
+            world = World(self._kube, Cache(), self._metrics)
+            self._reconciler = reconciler = Reconciler(world, sidecars)
+            resync = Resync(
+                world.kube, world.cache, reconciler.note, selectors=SELECTORS, metrics=world.metrics
+            )
+            stop_kopf = asyncio.Event()
+            watching = await self._start_kopf(Ears(reconciler, self._canary, resync), stop_kopf)
+            try:
+                await self._first_of(
+                    _outlive(watching), self._work(reconciler, resync), drain=reconciler.drain
+                )
+            finally:
+                # Kopf goes last: in its end it cancels every task that it finds on the loop.
+                await health.aclose()
+                stop_kopf.set()
+                await asyncio.wait([watching], timeout=DRAIN_S)
+
+    async def _start_kopf(self, ears: Ears, stop: asyncio.Event) -> asyncio.Task[None]:
+        ours = asyncio.all_tasks()
+        roots = await kopf.spawn_tasks(
+            registry=build_registry(ears, in_cluster=self._settings.kubeconfig is None),
+            settings=kopf_settings(),
+            standalone=True,
+            clusterwide=True,
+            stop_flag=stop,
+        )
+        self._catch_signals()  # Kopf has put its own in their place
+        return asyncio.create_task(kopf.run_tasks(roots, ignored=ours), name="kopf")
+
+    async def _work(self, reconciler: Reconciler, resync: Resync) -> None:
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(reconciler.serve())
+            tasks.create_task(resync.serve(self._settings.resync_s))
+            tasks.create_task(sing(self._canary, self._kube, self._metrics))
+
+    async def _first_of(
+        self, *works: Work, drain: Callable[[], Awaitable[None]] | None = None
+    ) -> None:
+        """Until one of them ends or a stop is asked for. Raises what ended it."""
+        tasks = [asyncio.create_task(work) for work in (*works, self._stop_asked())]
+        try:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            if self._stop.is_set() and drain is not None:
+                log.info("stopping")
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(drain(), DRAIN_S)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks)
+        for task in done:
+            task.result()
+
+    async def _stop_asked(self) -> None:
+        await self._stop.wait()
+
+    def _catch_signals(self) -> None:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, self._stop.set)
+
+    def _health(self) -> contextlib.AbstractAsyncContextManager[int]:
+        return serve_health(
+            self._settings.host,
+            self._settings.port,
+            live=self._canary.complaint,
+            ready=self._why_not_ready,
+            registry=self._metrics.registry,
+        )
+
+    def _why_not_ready(self) -> str | None:
+        if self._reconciler is None:
+            return "waiting for the CRDs of runestone.dev"
+        return None if self._reconciler.is_whole else "reading what there is in the cluster"
+
+
+async def _outlive(watching: asyncio.Task[None]) -> None:
+    try:
+        await asyncio.shield(watching)
+    except Exception as error:
+        raise WatchEndedError(type(error).__name__) from error
+    raise WatchEndedError("no error")

@@ -1,0 +1,151 @@
+"""Objects of the cluster as typed values that hold what matters to us and nothing else.
+
+Equal views mean that nothing which matters has changed: the version does not take part. The values
+of Secrets stop here: what goes on is facts about them (a hash, a length), never a value.
+"""
+
+import base64
+import binascii
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from runestone_contract.names import (
+    CONFIG_ANNOTATION,
+    CREDENTIALS_ANNOTATION,
+    MANAGED_BY,
+    MANAGED_BY_LABEL,
+)
+from runestone_operator.api.load import Rejected, parse
+from runestone_operator.api.resource import Resource
+from runestone_operator.compiler.inputs import ValueFact, fact_of
+from runestone_operator.kinds import (
+    CONFIG_MAP,
+    NAMESPACE,
+    POD,
+    RESOURCES,
+    SECRET,
+    Kind,
+)
+
+Body = Mapping[str, Any]
+MARKS = (CONFIG_ANNOTATION, CREDENTIALS_ANNOTATION)
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    kind: Kind
+    namespace: str  # "" for what is in none
+    name: str
+    uid: str
+    version: int = field(compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class ResourceView(View):
+    resource: Resource | Rejected
+    generation: int
+    status: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class SecretView(View):
+    facts: Mapping[str, ValueFact]
+    owner_uid: str | None  # of the object that controls it
+    is_managed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigMapView(View):
+    data: Mapping[str, str]
+    is_managed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class PodView(View):
+    ip: str | None
+    is_running: bool  # and not about to end
+    marks: Mapping[str, str]  # the annotations that wake kubelet
+
+
+@dataclass(frozen=True, slots=True)
+class NamespaceView(View):
+    labels: Mapping[str, str]
+    is_ending: bool
+
+
+def build_view(kind: Kind, body: Body) -> View:
+    meta = body["metadata"]
+    head = (
+        kind,
+        str(meta.get("namespace", "")),
+        str(meta["name"]),
+        str(meta.get("uid", "")),
+        int(meta["resourceVersion"]),
+    )
+    if kind in RESOURCES:
+        return ResourceView(
+            *head,
+            resource=parse(body),
+            generation=int(meta.get("generation", 0)),
+            status=body.get("status") or {},
+        )
+    if kind is SECRET:
+        return SecretView(
+            *head,
+            facts=_facts(body.get("data") or {}),
+            owner_uid=_controller(meta),
+            is_managed=_is_managed(meta),
+        )
+    return _BUILDERS[kind](head, body)
+
+
+Head = tuple[Kind, str, str, str, int]
+
+
+def _config_map(head: Head, body: Body) -> View:
+    return ConfigMapView(
+        *head, data=dict(body.get("data") or {}), is_managed=_is_managed(body["metadata"])
+    )
+
+
+def _pod(head: Head, body: Body) -> View:
+    meta, status = body["metadata"], body.get("status") or {}
+    annotations = meta.get("annotations") or {}
+    return PodView(
+        *head,
+        ip=status.get("podIP") or None,
+        is_running=status.get("phase") == "Running" and "deletionTimestamp" not in meta,
+        marks={name: value for name, value in annotations.items() if name in MARKS},
+    )
+
+
+def _namespace(head: Head, body: Body) -> View:
+    meta = body["metadata"]
+    return NamespaceView(
+        *head, labels=dict(meta.get("labels") or {}), is_ending="deletionTimestamp" in meta
+    )
+
+
+_BUILDERS = {CONFIG_MAP: _config_map, POD: _pod, NAMESPACE: _namespace}
+
+
+def _facts(data: Mapping[str, str]) -> Mapping[str, ValueFact]:
+    return {key: fact_of(secret_value(text)) for key, text in data.items()}
+
+
+def secret_value(text: str | None) -> bytes:
+    """A value of a Secret's `data`; the API server vouches for its form."""
+    try:
+        return base64.b64decode(text or "")
+    except binascii.Error:
+        return b""
+
+
+def _controller(meta: Mapping[str, Any]) -> str | None:
+    owners = meta.get("ownerReferences") or ()
+    return next((str(owner["uid"]) for owner in owners if owner.get("controller")), None)
+
+
+def _is_managed(meta: Mapping[str, Any]) -> bool:
+    return (meta.get("labels") or {}).get(MANAGED_BY_LABEL) == MANAGED_BY

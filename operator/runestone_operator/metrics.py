@@ -1,0 +1,77 @@
+"""Every metric of the operator, declared once. Labels are closed sets: kinds, verbs and outcomes,
+never a namespace or a name, of which a cluster may have any number."""
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.gc_collector import GCCollector
+from prometheus_client.platform_collector import PlatformCollector
+from prometheus_client.process_collector import ProcessCollector
+
+SECONDS = (0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+
+
+class Metrics:
+    def __init__(self) -> None:
+        self.registry = registry = CollectorRegistry()
+        for collector in (ProcessCollector, PlatformCollector, GCCollector):
+            collector(registry=registry)
+        self.passes = Counter(
+            "runestone_operator_passes_total",
+            "Passes over a namespace: publish, deliver, report.",
+            ("stage", "outcome"),
+            registry=registry,
+        )
+        self.pass_duration = Histogram(
+            "runestone_operator_pass_duration_seconds",
+            "How long a pass took.",
+            ("stage",),
+            buckets=SECONDS,
+            registry=registry,
+        )
+        self.compile_duration = Histogram(
+            "runestone_operator_compile_duration_seconds",
+            "How long it took to compile one namespace.",
+            buckets=SECONDS,
+            registry=registry,
+        )
+        self.requests = Counter(
+            "runestone_operator_api_requests_total",
+            "Requests to the API server, watches left out.",
+            ("verb", "kind", "outcome"),
+            registry=registry,
+        )
+        self.namespaces = Gauge(
+            "runestone_operator_namespaces", "Namespaces that are served.", registry=registry
+        )
+        self.resources = Gauge(
+            "runestone_operator_resources", "Resources known.", ("kind",), registry=registry
+        )
+        self.sidecars = Gauge(
+            "runestone_operator_sidecars",
+            "Sidecars by whether they run the newest configuration.",
+            ("state",),
+            registry=registry,
+        )
+        self.published = Gauge(
+            "runestone_operator_published_timestamp_seconds",
+            "When a configuration was last written.",
+            registry=registry,
+        )
+        self.repairs = Counter(
+            "runestone_operator_repairs_total",
+            "Managed objects that another hand had changed and that were put right.",
+            registry=registry,
+        )
+        self.missed = Counter(
+            "runestone_operator_watch_missed_total",
+            "Changes that the watch did not tell and the resync found.",
+            ("kind",),
+            registry=registry,
+        )
+        self.canary_age = Gauge(
+            "runestone_operator_canary_age_seconds",
+            "Since the watch last showed a change of the canary.",
+            registry=registry,
+        )
+        for stage in ("publish", "deliver", "report"):
+            for outcome in ("success", "error"):
+                self.passes.labels(stage, outcome)

@@ -1,0 +1,83 @@
+"""What a namespace's configuration is written as: plain dicts, equal for equal input."""
+
+import base64
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from runestone_contract.bundle import Bundle
+from runestone_contract.names import (
+    API_PORT,
+    CONFIG_MAP,
+    CREDENTIALS_SECRET,
+    INDEX_FILE,
+    MANAGED_BY,
+    MANAGED_BY_LABEL,
+    shard_config_map,
+    shard_file,
+)
+from runestone_operator.api.resource import API_VERSION, ApiKey
+from runestone_operator.compiler.inputs import GENERATED_KEY_ENTRY, key_secret
+
+Manifest = dict[str, Any]
+
+BASE_URL: Final = f"http://localhost:{API_PORT}/v1"
+BASE_URL_ENTRY: Final = "base-url"
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigMapContent:
+    """A ConfigMap that must be there, and the one file that it holds."""
+
+    name: str
+    data: Mapping[str, str]
+
+    def manifest(self, namespace: str) -> Manifest:
+        return {"metadata": _metadata(namespace, self.name), "data": dict(self.data)}
+
+
+def shard_contents(bundle: Bundle) -> list[ConfigMapContent]:
+    return [
+        ConfigMapContent(shard_config_map(number), {shard_file(number): data.decode()})
+        for number, data in enumerate(bundle.shards)
+    ]
+
+
+def index_content(bundle: Bundle) -> ConfigMapContent:
+    return ConfigMapContent(CONFIG_MAP, {INDEX_FILE: bundle.index.decode()})
+
+
+def credentials_manifest(namespace: str, values: Mapping[str, bytes]) -> Manifest:
+    return {
+        "metadata": _metadata(namespace, CREDENTIALS_SECRET),
+        "type": "Opaque",
+        "data": {entry: _encoded(values[entry]) for entry in sorted(values)},
+    }
+
+
+def client_key_manifest(key: ApiKey, value: str) -> Manifest:
+    """The Secret of a generated key. It goes when its ApiKey goes: no finalizer is needed."""
+    meta = key.meta
+    owner = {
+        "apiVersion": API_VERSION,
+        "kind": key.kind,
+        "name": meta.name,
+        "uid": meta.uid,
+        "controller": True,
+    }
+    return {
+        "metadata": _metadata(meta.namespace, key_secret(key).name) | {"ownerReferences": [owner]},
+        "type": "Opaque",
+        "data": {
+            GENERATED_KEY_ENTRY: _encoded(value.encode()),
+            BASE_URL_ENTRY: _encoded(BASE_URL.encode()),
+        },
+    }
+
+
+def _metadata(namespace: str, name: str) -> Manifest:
+    return {"namespace": namespace, "name": name, "labels": {MANAGED_BY_LABEL: MANAGED_BY}}
+
+
+def _encoded(value: bytes) -> str:
+    return base64.b64encode(value).decode("ascii")

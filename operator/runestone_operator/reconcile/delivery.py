@@ -1,0 +1,38 @@
+"""The second pass: wake the kubelets, and ask the sidecars until all run what was published."""
+
+from typing import Final
+
+from runestone_contract.names import CONFIG_ANNOTATION, CREDENTIALS_ANNOTATION
+from runestone_operator.publish.sidecars import Sidecars, nudge
+from runestone_operator.reconcile.fleet import Rollout
+from runestone_operator.reconcile.publishing import MarkAll
+from runestone_operator.reconcile.state import World
+
+FIRST_S: Final = 0.1
+LAST_S: Final = 5.0
+GROWTH: Final = 1.6
+
+
+class Delivery:
+    def __init__(self, world: World, sidecars: Sidecars, *, report: MarkAll) -> None:
+        self._world = world
+        self._sidecars = sidecars
+        self._report = report
+
+    async def run(self, namespace: str) -> float | None:
+        world = self._world
+        rollout, state = world.fleet.rollout(namespace), world.states.get(namespace)
+        if rollout is None or state is None:
+            return None
+        pods = [pod for pod in world.cache.pods(namespace) if pod.is_running and pod.ip]
+        await nudge(world.kube, world.cache, pods, _marks(rollout))
+        reports = await self._sidecars.ask(pods)
+        self._report(world.fleet.report(namespace, reports))
+        if rollout.is_settled:
+            return None
+        state.rounds += 1
+        return min(LAST_S, FIRST_S * GROWTH ** min(state.rounds, 32))
+
+
+def _marks(rollout: Rollout) -> dict[str, str]:
+    return {CONFIG_ANNOTATION: rollout.digest, CREDENTIALS_ANNOTATION: rollout.credentials}

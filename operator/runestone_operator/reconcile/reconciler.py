@@ -1,0 +1,107 @@
+"""From what Kopf tells to passes over namespaces: publish, deliver, report.
+
+Each has its own schedule, so that telling ten thousand resources how they are does not hold up
+the next configuration, and a sidecar that does not answer holds up neither.
+"""
+
+import asyncio
+import time
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from runestone_operator.collect.affected import affected
+from runestone_operator.collect.cache import Change
+from runestone_operator.collect.views import build_view
+from runestone_operator.kinds import Kind
+from runestone_operator.publish.sidecars import Sidecars
+from runestone_operator.reconcile.delivery import Delivery
+from runestone_operator.reconcile.publishing import Publishing
+from runestone_operator.reconcile.reporting import Reporting
+from runestone_operator.reconcile.schedule import Pace, Pass, Schedule
+from runestone_operator.reconcile.state import World
+
+PUBLISH_PACE = Pace(quiet_s=0.1, cap_s=1.0, parallel=4)
+DELIVER_PACE = Pace(quiet_s=0.02, cap_s=0.2, parallel=16)
+REPORT_PACE = Pace(quiet_s=0.05, cap_s=0.5, parallel=8)
+
+
+class Reconciler:
+    def __init__(self, world: World, sidecars: Sidecars) -> None:
+        self._world = world
+        self._is_whole = asyncio.Event()
+        self._report = self._schedule("report", Reporting(world).run, REPORT_PACE)
+        delivery = Delivery(world, sidecars, report=self._mark_report)
+        self._deliver = self._schedule("deliver", delivery.run, DELIVER_PACE)
+        publishing = Publishing(world, deliver=self._mark_deliver, report=self._mark_report)
+        self._publish = self._schedule("publish", publishing.run, PUBLISH_PACE)
+
+    @property
+    def is_whole(self) -> bool:
+        """Every list has been taken in; before that, what is missing may just not be known yet."""
+        return self._is_whole.is_set()
+
+    def begin(self) -> None:
+        """Every list has been taken in."""
+        self._is_whole.set()
+
+    async def serve(self) -> None:
+        """Until cancelled."""
+        await self._is_whole.wait()
+        async with asyncio.TaskGroup() as tasks:
+            for schedule in (self._publish, self._deliver, self._report):
+                tasks.create_task(schedule.serve())
+
+    async def drain(self) -> None:
+        """Let the passes that run come to their end, and begin no other."""
+        for schedule in (self._publish, self._deliver, self._report):
+            await schedule.drain()
+
+    def seen(self, kind: Kind, body: Mapping[str, Any]) -> None:
+        change = self._world.cache.put(build_view(kind, body))
+        if change is not None:
+            self.note(change)
+
+    def gone(self, kind: Kind, body: Mapping[str, Any]) -> None:
+        meta = body["metadata"]
+        place = (str(meta.get("namespace", "")), str(meta["name"]))
+        change = self._world.cache.remove(kind, *place, int(meta["resourceVersion"]))
+        if change is not None:
+            self.note(change)
+
+    def note(self, change: Change) -> None:
+        concerned = affected(change, self._world.cache)
+        for namespace in concerned.compile:
+            self._publish.mark(namespace)
+        self._mark_deliver(concerned.deliver)
+
+    def _mark_deliver(self, namespaces: Iterable[str]) -> None:
+        for namespace in namespaces:
+            self._deliver.mark(namespace)
+
+    def _mark_report(self, namespaces: Iterable[str]) -> None:
+        for namespace in namespaces:
+            self._report.mark(namespace)
+
+    def _schedule(self, stage: str, run: Pass, pace: Pace) -> Schedule:
+        metrics = self._world.metrics
+
+        async def measured(namespace: str) -> float | None:
+            started_s, outcome = time.monotonic(), "error"
+            try:
+                again_s = await run(namespace)
+                outcome = "success"
+            finally:
+                metrics.passes.labels(stage, outcome).inc()
+                metrics.pass_duration.labels(stage).observe(time.monotonic() - started_s)
+                self._count()
+            return again_s
+
+        return Schedule(stage, measured, pace=pace)
+
+    def _count(self) -> None:
+        world = self._world
+        world.metrics.namespaces.set(len(world.states))
+        for kind, count in world.cache.counts().items():
+            world.metrics.resources.labels(kind.name).set(count)
+        for state, count in world.fleet.states().items():
+            world.metrics.sidecars.labels(state).set(count)
