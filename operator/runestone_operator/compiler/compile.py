@@ -50,10 +50,14 @@ def compile_namespace(inputs: Inputs) -> Compiled:
         bundle=bundle,
         too_large=too_large,
         credentials=dict(sorted({entry for pool in used for entry in pool.entries})),
-        verdicts=tuple(sorted(said, key=lambda verdict: (verdict.resource, verdict.type))),
-        statuses={resource: facts[resource] for resource in sorted(facts)},
+        verdicts=tuple(sorted(said, key=lambda verdict: (*_place(verdict.resource), verdict.type))),
+        statuses={resource: facts[resource] for resource in sorted(facts, key=_place)},
         kept=frozenset([*pools.outdated(), *policies.outdated()]),
     )
+
+
+def _place(resource: ResourceRef) -> tuple[str, str]:
+    return (resource.kind, resource.name)
 
 
 def _key_verdicts(inputs: Inputs, keys: Iterable[CompiledKey]) -> list[Verdict]:

@@ -52,7 +52,7 @@ class Reason(StrEnum):
     DUPLICATE_DEFAULT = "DuplicateDefault"
 
 
-@dataclass(frozen=True, slots=True, order=True)
+@dataclass(frozen=True, slots=True)
 class ResourceRef:
     kind: Kind
     namespace: str
