@@ -74,12 +74,14 @@ class Verdict:
     status: bool
     reason: Reason
     message: str
+    said: tuple[str, ...] = ()  # each thing the message says of the resource, all of them
 
 
 def accepted(resource: ResourceRef, notes: Sequence[str]) -> Verdict:
     """The specification makes sense; `notes` say what of it does not do what one may expect."""
-    message = _joined("the spec is valid", *_bounded([note for note in notes if note]))
-    return Verdict(resource, ConditionType.ACCEPTED, True, Reason.ACCEPTED, message)
+    said = tuple(note for note in notes if note)
+    message = _joined("the spec is valid", *_bounded(said))
+    return Verdict(resource, ConditionType.ACCEPTED, True, Reason.ACCEPTED, message, said)
 
 
 def refused(
@@ -98,13 +100,15 @@ def references(resource: ResourceRef, problems: Sequence[Problem], remark: str =
     if not problems:
         message = "every reference is found and allowed"
         return Verdict(resource, ConditionType.RESOLVED_REFS, True, Reason.RESOLVED, message)
-    message = _joined(*_bounded([problem.message for problem in problems]), remark)
-    return Verdict(resource, ConditionType.RESOLVED_REFS, False, problems[0].reason, message)
+    said = tuple(problem.message for problem in problems)
+    message = _joined(*_bounded(said), remark)
+    return Verdict(resource, ConditionType.RESOLVED_REFS, False, problems[0].reason, message, said)
 
 
 def conflicted(resource: ResourceRef, problems: Sequence[Problem]) -> Verdict:
-    message = _joined(*_bounded([problem.message for problem in problems]))
-    return Verdict(resource, ConditionType.CONFLICTED, True, problems[0].reason, message)
+    said = tuple(problem.message for problem in problems)
+    message = _joined(*_bounded(said))
+    return Verdict(resource, ConditionType.CONFLICTED, True, problems[0].reason, message, said)
 
 
 def _joined(*parts: str) -> str:
