@@ -26,9 +26,6 @@ def main() -> int:
     except SettingsError as error:
         sys.stderr.write(f"runestone-sidecar: {error}\n")
         return 2
-    except OSError as error:
-        sys.stderr.write(f"runestone-sidecar: cannot listen: {error.strerror}\n")
-        return 1
     return 0
 
 

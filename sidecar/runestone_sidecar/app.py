@@ -24,7 +24,7 @@ from runestone_sidecar.edge.models import Models
 from runestone_sidecar.edge.protocol import Protocol
 from runestone_sidecar.edge.routes import build_api, build_health
 from runestone_sidecar.pipeline.execute import Executor
-from runestone_sidecar.settings import Settings
+from runestone_sidecar.settings import Settings, SettingsError
 from runestone_sidecar.telemetry.log import Clock, LineWriter
 from runestone_sidecar.telemetry.metrics import Metrics
 from runestone_sidecar.upstream.pool import Client
@@ -120,15 +120,15 @@ class Server(uvicorn.Server):
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """Raises OSError where the address is taken or not ours."""
+    """Raises SettingsError where the address is taken or not ours."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((host, port))
-    except OSError:
+    except OSError as error:
         listener.close()
-        raise
+        raise SettingsError(f"cannot listen on {host}:{port}: {error.strerror}") from error
     return listener
 
 

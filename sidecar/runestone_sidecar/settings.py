@@ -11,7 +11,7 @@ LOG_LEVELS = ("debug", "info", "warning", "error")
 
 
 class SettingsError(Exception):
-    """An environment variable has a value that cannot be meant."""
+    """The environment says what cannot be meant, or cannot be done."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from prometheus_client.parser import text_string_to_metric_families
+
 ROOT = Path(__file__).parents[3]
 START_DEADLINE_S = 20.0
 
@@ -62,6 +64,14 @@ class Sidecar:
             f"digest {digest[:12]} is applied",
             lambda: self.get("/health/config")[1]["digest"] == digest,
         )
+
+    def metric(self, name: str, **labels: str) -> float | None:
+        """One sample of the exposition, as Prometheus would read it."""
+        for family in text_string_to_metric_families(self.get("/metrics")[1]):
+            for sample in family.samples:
+                if sample.name == name and sample.labels == labels:
+                    return sample.value
+        return None
 
     def lines(self) -> list[dict[str, Any]]:
         """Its log, parsed: every line is JSON."""
