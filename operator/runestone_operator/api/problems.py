@@ -65,9 +65,14 @@ def _field_error(error: ErrorDetails, model: type[BaseModel], at: Location) -> F
 
 
 def _unknown_field(location: Location, model: type[BaseModel]) -> str:
-    known = _fields_at(location[:-1], model.model_json_schema(by_alias=True))
-    close = difflib.get_close_matches(str(location[-1]), known, n=1)
-    return f"unknown field (did you mean {close[0]}?)" if close else "unknown field"
+    names = _fields_at(location[:-1], model.model_json_schema(by_alias=True))
+    known = {_plain(name): name for name in names}
+    close = difflib.get_close_matches(_plain(str(location[-1])), known, n=1)
+    return f"unknown field (did you mean {known[close[0]]}?)" if close else "unknown field"
+
+
+def _plain(name: str) -> str:
+    return name.lower().replace("_", "").replace("-", "")
 
 
 def _fields_at(location: Location, schema: dict[str, Any]) -> list[str]:
@@ -106,7 +111,6 @@ _WORDS: dict[str, Callable[[dict[str, Any]], str]] = {
     "too_short": lambda ctx: f"needs at least {ctx['min_length']} entry",
     "string_type": _constant("must be a string (a number or a yes/no needs quotes)"),
     "int_type": _constant("must be a whole number, without quotes"),
-    "int_from_float": _constant("must be a whole number"),
     "bool_type": _constant("must be true or false, without quotes"),
     "tuple_type": _constant("must be a list"),
     "dict_type": _constant("must be a map"),

@@ -17,16 +17,17 @@ _IPV6 = r"\[[0-9a-fA-F:]{2,39}\]"
 _DNS = r"([a-zA-Z0-9]([a-zA-Z0-9-]*[a-zA-Z0-9])?[.])*[a-zA-Z]([a-zA-Z0-9-]*[a-zA-Z0-9])?"
 _PORT = r"(6553[0-5]|655[0-2][0-9]|65[0-4][0-9]{2}|6[0-4][0-9]{3}|[1-5][0-9]{4}|[1-9][0-9]{0,3})"
 _AUTHORITY = rf"({_DNS}|{_IPV4}|{_IPV6})(:{_PORT})?"
-_PATH = r"(/[A-Za-z0-9._~!$&()+,;=:@%/-]*)?"
+_PATH_LETTER = r"[A-Za-z0-9._~!$&()+,;=:@%/-]"
 
-# Link-local (cloud metadata) addresses, their IPv6 spellings, and the API server's own names.
+# In lower case. Link-local addresses, where clouds keep their metadata, with their IPv6 spellings;
+# the metadata of Alibaba, Oracle and Azure, which is elsewhere; the API server's own names.
 _FORBIDDEN_HOST = (
-    r"169[.]254[.][0-9.]+"
+    r"169[.]254[.][0-9.]+|100[.]100[.]100[.]200|192[.]0[.]0[.]192|168[.]63[.]129[.]16"
     r"|metadata([.]google[.]internal)?"
-    r"|\[[fF][eE][89abAB][0-9a-fA-F]:[0-9a-fA-F:]*\]"
-    r"|\[[fF][dD]00:0?[eE][cC]2:[0:]*:0{0,3}254\]"
-    r"|\[[0:]*:[fF]{4}:[aA]9[fF][eE]:[0-9a-fA-F]*\]"
-    r"|kubernetes([.]default([.]svc([.][a-zA-Z0-9.-]*)?)?)?"
+    r"|\[fe[89ab][0-9a-f]:[0-9a-f:]*\]"
+    r"|\[fd00:0?ec2:[0:]*:0{0,3}254\]"
+    r"|\[[0:]*:ffff:a9fe:[0-9a-f]*\]"
+    r"|kubernetes([.]default([.]svc([.][a-z0-9.-]*)?)?)?"
 )
 _FORBIDDEN = rf"https?://({_FORBIDDEN_HOST})(:[0-9]+)?(/.*)?"
 _is_forbidden = re.compile(_FORBIDDEN)
@@ -37,7 +38,7 @@ BaseUrl = Annotated[
         512,
         (
             matching(
-                f"https?://{_AUTHORITY}{_PATH}",
+                f"https?://{_AUTHORITY}(/{_PATH_LETTER}*)?",
                 "must be an http or https URL of host, port and path,"
                 " without user, query or fragment",
             ),
@@ -57,7 +58,7 @@ WebhookUrlGlob = Annotated[
         (
             # A star in the host stands only for leading labels, never for the end of a name.
             matching(
-                rf"https?://([*][.])?{_AUTHORITY}/([A-Za-z0-9._~!$&()+,;=:@%/-]*[*]?){{1,5}}",
+                rf"https?://([*][.])?{_AUTHORITY}/{_PATH_LETTER}*([*]{_PATH_LETTER}*){{0,4}}",
                 "must be an http or https URL with a path, in which * may stand for leading host"
                 " labels (https://*.example.com/) and, at most 4 times, for text in the path",
             ),
