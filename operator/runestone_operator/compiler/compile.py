@@ -93,12 +93,11 @@ def _used(catalogue: Catalogue, policies: Iterable[wire.Policy]) -> tuple[wire.P
 
 def _surroundings(inputs: Inputs, pools: PoolSet, policies: PolicySet) -> Surroundings:
     offered = pools.catalogue.pools.values()
-    aliases = frozenset(alias for record in policies.records for alias in record.aliases)
     return Surroundings(
         secrets=inputs.secrets,
         displaced=inputs.displaced_keys,
         policies=frozenset(name_of(record.id) for record in policies.records),
         unusable_policies=frozenset(policies.broken) - policies.kept.keys(),
         credential_hashes=frozenset[str]().union(*(pool.credential_hashes for pool in offered)),
-        models=pools.catalogue.models | aliases,
+        models=pools.catalogue.models,
     )

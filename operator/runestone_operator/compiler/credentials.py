@@ -7,6 +7,7 @@ import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
+from runestone_contract.names import CREDENTIALS_SECRET
 from runestone_operator.api.refs import SecretKeyRef
 from runestone_operator.compiler.inputs import Secrets, SecretSource, ValueFact
 from runestone_operator.compiler.verdicts import Problem, Reason
@@ -22,6 +23,9 @@ def entry_name(prefix: str, source: SecretSource) -> str:
 
 def find_value(secrets: Secrets, source: SecretSource, user: str) -> ValueFact | Problem:
     """The fact about a value that is there and not empty; `user` begins the sentence if not."""
+    if source.name == CREDENTIALS_SECRET:  # it holds what other namespaces share with this one
+        message = f'{user}: Secret "{source.name}" is the operator\'s own, for no one to refer to'
+        return Problem(Reason.SECRET_RESERVED, message)
     facts = secrets.get((source.namespace, source.name))
     if facts is None:
         message = f'{user}: Secret "{source.name}" is not found'

@@ -37,7 +37,7 @@ class Surroundings:
     policies: frozenset[str]  # names of those in the configuration
     unusable_policies: frozenset[str]  # names of those that exist, but cannot be read
     credential_hashes: frozenset[str]  # of providers
-    models: frozenset[str]  # by any name that clients may use
+    models: frozenset[str]  # an alias is not among them: it gives no right that its model lacks
 
 
 @dataclass(frozen=True, slots=True)

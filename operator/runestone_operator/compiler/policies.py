@@ -91,6 +91,9 @@ class _Builder:
     def rule(self, number: int, rule: RoutingRule, policy: RoutingPolicy) -> wire.Rule:
         where = f'rules[{number}] "{rule.name}"'
         targets = tuple(self._destinations(where, "targets", rule.targets))
+        fallbacks = tuple(self._destinations(where, "fallbacks", rule.fallbacks))
+        if not targets:  # what stands in for them is all there is
+            targets, fallbacks = fallbacks, ()
         if not any(target.weight for target in targets):
             # Only those without a share are left: they stand in, one after the other.
             targets = tuple(target.model_copy(update={"weight": None}) for target in targets)
@@ -99,7 +102,7 @@ class _Builder:
             name=rule.name,
             match=self._match(where, rule.match or Match()),
             targets=targets,
-            fallbacks=tuple(self._destinations(where, "fallbacks", rule.fallbacks)),
+            fallbacks=fallbacks,
             policy=None if own is policy.spec.policy else own.value,
             sticky_by=rule.sticky_by.value if rule.sticky_by else "Request",
             timeout_ms=rule.timeout.ms if rule.timeout else None,

@@ -34,6 +34,7 @@ class Reason(StrEnum):
     INVALID_SPEC = "InvalidSpec"
     RESOLVED = "ResolvedRefs"
     SECRET_NOT_FOUND = "SecretNotFound"
+    SECRET_RESERVED = "SecretReserved"
     SECRET_KEY_NOT_FOUND = "SecretKeyNotFound"
     SECRET_NOT_OWNED = "SecretNotOwned"
     SECRET_VALUE_EMPTY = "SecretValueEmpty"

@@ -2,7 +2,8 @@
 
 `REFRESH_GOLDEN=1` writes the second half anew; the change is for the reviewer to read. Beside the
 three kinds, a file may hold Secrets, the Namespace that is compiled (else shop), a document
-`files:` with further files of the project, and one `previous:` with the records in force.
+`files:` with further files of the project, one `previous:` with the records in force, and one
+`displaced:` with the names of ApiKeys for whose key there is no place.
 """
 
 import base64
@@ -45,11 +46,14 @@ def inputs_of(documents: list[dict[str, Any]]) -> Inputs:
     namespace, labels = "shop", {}
     secrets: dict[tuple[str, str], SecretFacts] = {}
     previous: dict[str, bytes] = {}
+    displaced: frozenset[str] = frozenset()
     parsed: list[ProviderPool | ApiKey | RoutingPolicy | Rejected] = []
     for document in documents:
         meta = document.get("metadata", {})
         if "previous" in document:
             previous = {f"{r['kind']} {r['id']}": canonical(r) for r in document["previous"]}
+        elif "displaced" in document:
+            displaced = frozenset(document["displaced"])
         elif document["kind"] == "Namespace":
             namespace, labels = meta["name"], meta.get("labels", {})
         elif document["kind"] == "Secret":
@@ -66,6 +70,7 @@ def inputs_of(documents: list[dict[str, Any]]) -> Inputs:
         secrets=secrets,
         unparsed=[item for item in parsed if isinstance(item, Rejected)],
         previous=previous,
+        displaced_keys=displaced,
     )
 
 
