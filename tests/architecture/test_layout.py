@@ -64,6 +64,22 @@ def test_nothing_is_mocked() -> None:
     assert {name: words for name, words in found.items() if words} == {}
 
 
+def test_dialects_are_strangers() -> None:
+    """`anthropic_request` is Anthropic's own; what dialects share is named here."""
+    folder = ROOT / "sidecar/runestone_sidecar/upstream/dialects"
+    package, shared = "runestone_sidecar.upstream.dialects.", {"base", "provider_error"}
+    seen: set[tuple[str, str]] = set()
+    for path in folder.glob("*.py"):
+        imports = [
+            n for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.ImportFrom)
+        ]
+        names = {node.module or "" for node in imports}
+        others = {name.removeprefix(package) for name in names if name.startswith(package)}
+        seen |= {(path.stem.partition("_")[0], name.partition("_")[0]) for name in others - shared}
+    assert seen
+    assert {pair for pair in seen if pair[0] != pair[1]} == set()
+
+
 def tracked_files() -> list[Path]:
     """What belongs to the project: by git where this is a checkout, else all that is not made."""
     listed = subprocess.run(
