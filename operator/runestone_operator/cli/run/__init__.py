@@ -1,0 +1,1 @@
+"""`runestone run`: compile, serve, watch the files, and keep the child processes alive."""

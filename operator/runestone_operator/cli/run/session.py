@@ -1,0 +1,306 @@
+"""One `runestone run` from the first child to the last: start, tell, follow the files, stop."""
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from runestone_operator.cli.failure import FAILED
+from runestone_operator.cli.load import Loaded
+from runestone_operator.cli.mount import BundleDir
+from runestone_operator.cli.run import nats, ports
+from runestone_operator.cli.run.child import Child, NeverReadyError
+from runestone_operator.cli.run.greeting import Greeting, pasted_key
+from runestone_operator.cli.run.health import Health
+from runestone_operator.cli.run.logline import readable
+from runestone_operator.cli.run.reload import Changed, Refused, Reloader, Unchanged
+from runestone_operator.cli.run.watch import watch
+from runestone_operator.cli.sidecar import sidecar_command, sidecar_environment
+from runestone_operator.cli.state import StateDir
+
+_STOP_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_DRAIN_S: Final = 25  # the sidecar's own limit, unless RUNESTONE_DRAIN_SECONDS says otherwise
+_GRACE_S: Final = 5  # beyond that
+_SLOW_START_S: Final = 15
+_SLOW_APPLY_S: Final = 10
+_POLL_S: Final = 0.02
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    host: str
+    port: int
+    health_port: int
+    nats_port: int | None  # None: no NATS
+    show_key: bool
+    json_log: bool
+
+    @property
+    def base_url(self) -> str:
+        return ports.url(self.host, self.port)
+
+    @property
+    def health_url(self) -> str:
+        return ports.url(self.host, self.health_port)
+
+
+class Session:
+    """`folder` is ours alone. Without a reloader, no files are watched."""
+
+    def __init__(
+        self,
+        options: Options,
+        loaded: Loaded,
+        *,
+        folder: Path,
+        state: StateDir,
+        reloader: Reloader | None,
+    ) -> None:
+        self._options = options
+        self._loaded = loaded
+        self._folder = folder
+        self._state = state
+        self._reloader = reloader
+        self._bundle = BundleDir(folder)
+        self._health = Health(options.base_url, options.health_url)
+        self._stop = asyncio.Event()
+        self._greeted = False
+        self._nats = self._nats_child()
+        self._sidecar = self._sidecar_child()
+
+    async def run(self) -> int:
+        """The exit code."""
+        loop = asyncio.get_running_loop()
+        for number in _STOP_SIGNALS:
+            loop.add_signal_handler(number, self._on_signal)
+        build = self._loaded.build
+        self._bundle.write(build.config_files, build.credential_files, settle=lambda: None)
+        code = 0
+        try:
+            await self._keep_everything_running()
+        except* NeverReadyError as errors:
+            say(f"{errors.exceptions[0]}: giving up")
+            code = FAILED
+        finally:
+            await self._end_children(grace_s=0)
+            await self._health.close()
+        return code
+
+    async def _keep_everything_running(self) -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._sidecar.keep_running())
+            if self._nats is not None:
+                group.create_task(self._keep_nats(self._nats))
+            serving = group.create_task(self._serve())
+            await self._stop.wait()
+            serving.cancel()
+            await self._end_children(grace_s=_drain_s() + _GRACE_S)
+
+    async def _end_children(self, *, grace_s: float) -> None:
+        """The sidecar first: what it still answers may need the other."""
+        await self._sidecar.stop(grace_s=grace_s)
+        if self._nats is not None:
+            await self._nats.stop(grace_s=grace_s)
+
+    def _on_signal(self) -> None:
+        """Once: requests under way are answered. Twice: stop now."""
+        if self._stop.is_set():
+            self._sidecar.signal(signal.SIGTERM)
+            return
+        say("stopping: requests under way are answered first (once more to stop at once)")
+        self._stop.set()
+
+    # -- the children --
+
+    def _sidecar_child(self) -> Child:
+        options = self._options
+        settings = {
+            "HOST": options.host,
+            "PORT": str(options.port),
+            "HEALTH_HOST": options.host,
+            "HEALTH_PORT": str(options.health_port),
+        }
+        if options.nats_port is not None:
+            settings["NATS_URL"] = f"nats://{nats.LOOPBACK}:{options.nats_port}"
+        return Child(
+            name="the sidecar",
+            command=sidecar_command(),
+            env=sidecar_environment(self._folder, **settings),
+            say=say,
+            take_line=pass_on if options.json_log else self._tell,
+        )
+
+    def _nats_child(self) -> Child | None:
+        port = self._options.nats_port
+        if port is None:
+            return None
+        program = nats.nats_program()
+        if program is None:
+            say("nats-server is not installed: going on without it")
+            return None
+        return Child(
+            name="nats-server",
+            command=nats.nats_command(program, self._folder, port),
+            env=os.environ,
+            say=say,
+            take_line=pass_on,
+        )
+
+    async def _keep_nats(self, child: Child) -> None:
+        """This version serves without it, so its failure is no reason to stop."""
+        port = self._options.nats_port
+        assert port is not None
+        proof = asyncio.create_task(_prove(child, port))
+        try:
+            await child.keep_running()
+        except (NeverReadyError, OSError) as error:
+            say(f"{error}: going on without it (see {nats.nats_log(self._folder)})")
+        finally:
+            proof.cancel()
+
+    # -- what is said and done while it serves --
+
+    async def _serve(self) -> None:
+        await self._until_ready()
+        self._sidecar.is_proven = True
+        await self._greet()
+        if self._reloader is not None:
+            await watch(self._reloader.source.paths, self._look)
+
+    async def _until_ready(self) -> None:
+        ready = asyncio.ensure_future(self._health.ready())
+        while not ready.done():
+            done, _ = await asyncio.wait([ready], timeout=_SLOW_START_S)
+            if not done:
+                applied = await self._health.applied()
+                why = f": {applied.refused}" if applied and applied.refused else ""
+                say(f"still waiting for the sidecar{why}")
+        await ready
+
+    async def _greet(self) -> None:
+        build = self._loaded.build
+        key = build.client_keys[0]
+        visible = await self._health.chat_models(key.value)
+        notes = ["Stop with Ctrl-C."]
+        if self._reloader is not None:
+            paths = ", ".join(self._reloader.source.paths)
+            notes.insert(0, f"Edit {paths}: changes are applied while requests run.")
+        greeting = Greeting(
+            build=build,
+            base_url=self._options.base_url,
+            health_url=self._options.health_url,
+            key=key,
+            pasted=pasted_key(
+                key,
+                file=self._state.key_file(build.namespace, key.name),
+                in_full=self._options.show_key,
+            ),
+            models=[*(model for model in _as_written(self._loaded) if model in visible)] or visible,
+            notes=notes,
+        )
+        write("\n".join(greeting.lines()))
+        self._greeted = True
+
+    def _tell(self, line: bytes) -> None:
+        """In words, and from the greeting on: what came before were questions of our own."""
+        if (text := readable(line, with_requests=self._greeted)) is not None:
+            with contextlib.suppress(BrokenPipeError):
+                print(text, file=sys.stderr, flush=True)
+
+    async def _look(self) -> None:
+        assert self._reloader is not None
+        outcome = await asyncio.to_thread(self._reloader.look)
+        match outcome:
+            case Refused(lines):
+                say("not applied, the last good state keeps serving:")
+                write("\n".join(f"  {line}" for line in lines))
+            case Unchanged(is_mended=True):
+                say("the files are in order again, and say what serves already")
+            case Changed():
+                await self._apply(outcome)
+
+    async def _apply(self, change: Changed) -> None:
+        for line in change.warnings:
+            write(f"  {line}")
+        what = ", ".join(change.changes) or "nothing by name"
+        started_s = time.monotonic()
+        is_applied = await self._hand_over(change.loaded)
+        self._loaded = change.loaded
+        digest = change.loaded.build.digest[:12]
+        if is_applied:
+            seconds = time.monotonic() - started_s
+            say(f"{what}: configuration {digest} serves, after {seconds:.2f} s")
+            return
+        applied = await self._health.applied()
+        why = applied.refused if applied and applied.refused else "no answer"
+        say(f"{what}: the sidecar has not taken configuration {digest} over yet ({why})")
+
+    async def _hand_over(self, loaded: Loaded) -> bool:
+        """Whether the sidecar reports that it serves what was written."""
+        build, old = loaded.build, self._loaded.build
+        before = await self._health.applied()
+        stale = None
+        if before and build.credential_files != old.credential_files:
+            stale = before.credentials
+        loop = asyncio.get_running_loop()
+
+        def settle() -> None:
+            waiting = self._in_force(build.digest, stale=None)
+            asyncio.run_coroutine_threadsafe(waiting, loop).result()
+
+        await asyncio.to_thread(
+            self._bundle.write, build.config_files, build.credential_files, settle
+        )
+        return await self._in_force(build.digest, stale=stale)
+
+    async def _in_force(self, digest: str, *, stale: str | None) -> bool:
+        deadline_s = time.monotonic() + _SLOW_APPLY_S
+        while time.monotonic() < deadline_s:
+            applied = await self._health.applied()
+            if applied and applied.digest == digest and applied.credentials != stale:
+                return True
+            await asyncio.sleep(_POLL_S)
+        return False
+
+
+async def _prove(child: Child, port: int) -> None:
+    await nats.nats_answers(port)
+    child.is_proven = True
+
+
+def _as_written(loaded: Loaded) -> list[str]:
+    """Model names in the order of the files: what comes first is what was meant first."""
+    names = {
+        model["name"]: None
+        for ref, found in loaded.world.resources.items()
+        if ref.kind == "ProviderPool" and ref.namespace == loaded.build.namespace
+        for provider in found.document.node.plain()["spec"]["providers"]
+        for model in provider["models"]
+    }
+    return list(names)
+
+
+def _drain_s(env: Mapping[str, str] = os.environ) -> float:
+    text = env.get("RUNESTONE_DRAIN_SECONDS", "")
+    return float(text) if text.isascii() and text.isdigit() else _DRAIN_S
+
+
+def say(message: str) -> None:
+    write(f"{time.strftime('%H:%M:%S')} {message}")
+
+
+def write(text: str) -> None:
+    with contextlib.suppress(BrokenPipeError):  # whoever read it is gone: serving goes on
+        print(text, flush=True)
+
+
+def pass_on(line: bytes) -> None:
+    with contextlib.suppress(BrokenPipeError):
+        sys.stderr.buffer.write(line + b"\n")
+        sys.stderr.buffer.flush()
