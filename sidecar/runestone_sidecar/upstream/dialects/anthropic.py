@@ -1,0 +1,46 @@
+"""OpenAI's chat format to a provider that speaks Anthropic's Messages API, and back."""
+
+from typing import Final
+
+import orjson
+
+from runestone_sidecar.upstream.dialects.anthropic_reply import read_message
+from runestone_sidecar.upstream.dialects.anthropic_request import messages_request
+from runestone_sidecar.upstream.dialects.anthropic_stream import AnthropicStream
+from runestone_sidecar.upstream.dialects.base import (
+    ChatRequest,
+    ModelTarget,
+    ProviderError,
+    Rendered,
+    Reply,
+    Untranslatable,
+)
+from runestone_sidecar.upstream.dialects.provider_error import read_error
+
+_PATH: Final = b"/v1/messages"
+# The version after it (2026-10-21) refuses temperature and top_p for every model.
+_VERSION: Final = (b"anthropic-version", b"2023-06-01")
+
+
+class Anthropic:
+    def auth_headers(self, credential: str | None) -> tuple[tuple[bytes, bytes], ...]:
+        if credential is None:
+            return (_VERSION,)
+        return (b"x-api-key", credential.encode()), _VERSION
+
+    def render_chat(self, request: ChatRequest, target: ModelTarget) -> Rendered:
+        try:
+            body = orjson.dumps(messages_request(request, target))
+        except orjson.JSONEncodeError:
+            # What was decoded can be encoded, unless it is nested deeper than the encoder goes.
+            raise Untranslatable("The request is nested too deeply.") from None
+        return Rendered(path=_PATH, body=body)
+
+    def read_chat(self, request: ChatRequest, body: bytes) -> Reply:
+        return read_message(request, body)
+
+    def stream_chat(self, request: ChatRequest) -> AnthropicStream:
+        return AnthropicStream(request)
+
+    def read_error(self, status: int, body: bytes) -> ProviderError:
+        return read_error(status, body)

@@ -1,0 +1,84 @@
+"""Whole replies of the Messages API: golden transcripts, and what is no reply."""
+
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+from openai.types.chat import ChatCompletion
+
+from runestone_sidecar.upstream.dialects.anthropic import Anthropic
+from runestone_sidecar.upstream.dialects.anthropic_messages import conversation
+from runestone_sidecar.upstream.dialects.anthropic_reply import FINISH_REASONS
+from runestone_sidecar.upstream.dialects.base import BadReply, ChatRequest, Usage
+
+GOLDEN = sorted((Path(__file__).parent / "golden/replies").glob("*.yaml"))
+REQUEST = ChatRequest({"model": "m"}, "m", False, "r", 1)
+USAGE = {"input_tokens": 1, "output_tokens": 1}
+WHOLE = {"id": "msg_1", "content": [], "stop_reason": "end_turn", "usage": USAGE}
+
+
+@pytest.mark.parametrize("golden", GOLDEN, indirect=True, ids=[path.stem for path in GOLDEN])
+def test_golden_reply(golden: Any) -> None:
+    reply = Anthropic().read_chat(golden.request, orjson.dumps(golden.given["provider"]))
+    golden.check({"client": orjson.loads(reply.body)})
+    completion = ChatCompletion.model_validate_json(reply.body, strict=True)
+    if completion.usage is None:
+        assert reply.usage is None
+        return
+    prompt, output = (
+        completion.usage.prompt_tokens_details,
+        completion.usage.completion_tokens_details,
+    )
+    assert prompt is not None
+    assert output is not None
+    assert reply.usage == Usage(
+        completion.usage.prompt_tokens,
+        completion.usage.completion_tokens,
+        prompt.cached_tokens or 0,
+        output.reasoning_tokens or 0,
+    )
+
+
+@pytest.mark.parametrize(
+    ("stop_reason", "finish_reason"), FINISH_REASONS.items(), ids=FINISH_REASONS
+)
+def test_a_finish_reason_for_every_stop_reason(stop_reason: str, finish_reason: str) -> None:
+    calls = [{"type": "tool_use", "id": "t", "name": "f", "input": {}}]
+    body = orjson.dumps(WHOLE | {"content": calls, "stop_reason": stop_reason})
+    choice = orjson.loads(Anthropic().read_chat(REQUEST, body).body)["choices"][0]
+    assert choice["finish_reason"] == finish_reason
+
+
+BAD: dict[str, bytes] = {
+    "nothing": b"",
+    "a page": b"<html>502 secret</html>",
+    "cut JSON": orjson.dumps(WHOLE)[:-5],
+    "not UTF-8": b'{"content":"\xff"}',
+    "null": b"null",
+    "an array": b"[]",
+    "an error": b'{"type":"error","error":{"type":"api_error","message":"secret"}}',
+    "no content": orjson.dumps({"stop_reason": "end_turn"}),
+    "content a string": orjson.dumps(WHOLE | {"content": "secret"}),
+    "no stop reason": orjson.dumps(WHOLE | {"stop_reason": None}),
+    "text a number": orjson.dumps(WHOLE | {"content": [{"type": "text", "text": 5}]}),
+    "call without input": orjson.dumps(
+        WHOLE | {"content": [{"type": "tool_use", "id": "t", "name": "secret"}]}
+    ),
+    "a stream": b"event: message_start\ndata: {}\n\n",
+}
+
+
+@pytest.mark.parametrize("body", BAD.values(), ids=BAD)
+def test_fault_c20_what_is_no_reply(body: bytes) -> None:
+    with pytest.raises(BadReply) as caught:
+        Anthropic().read_chat(REQUEST, body)
+    assert "secret" not in str(caught.value)
+
+
+def test_an_unsigned_thought_is_not_sent_back() -> None:
+    body = WHOLE | {"content": [{"type": "thinking", "thinking": "Hm."}]}
+    reply = orjson.loads(Anthropic().read_chat(REQUEST, orjson.dumps(body)).body)
+    message = reply["choices"][0]["message"]
+    _, turns = conversation([{"role": "user", "content": "x"}, message | {"content": "y"}])
+    assert turns[1] == {"role": "assistant", "content": [{"type": "text", "text": "y"}]}
