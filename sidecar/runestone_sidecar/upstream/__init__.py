@@ -1,0 +1,1 @@
+"""The way to a provider: connections and pools, wire dialects, one attempt and its verdict."""

@@ -1,0 +1,385 @@
+"""One HTTP/1.1 connection to a provider, and the exchange under way on it.
+
+It turns bytes into a Response or a fault, and keeps the deadlines. It knows nothing of pools
+(whoever owns the connection is told when it is free or gone), of retries, or of what a body means.
+"""
+
+import asyncio
+from math import inf
+from typing import TYPE_CHECKING, Protocol, cast
+
+from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
+
+from runestone_sidecar.upstream.faults import (
+    BadResponse,
+    FirstByteTimeout,
+    HeadTooLarge,
+    IdleTimeout,
+    LostBeforeHead,
+    LostMidBody,
+    Phase,
+    TotalTimeout,
+    UpstreamFault,
+)
+from runestone_sidecar.upstream.response import Response
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from runestone_sidecar.upstream.origin import Deadlines
+
+READ_HIGH_BYTES = 256 * 1024  # a body buffered beyond this pauses the provider
+WRITE_SLICE_BYTES = 64 * 1024  # a body up to this leaves in one write with the head
+MAX_HEAD_BYTES = 64 * 1024  # names, values and framing since the last byte of a body
+MAX_HEADERS = 256
+TIMER_GRAIN_S = 0.002  # loop clocks count in milliseconds: a timer may ring this much too early
+
+
+class Owner(Protocol):
+    """Told by its connection what becomes of it."""
+
+    def release(self, connection: "Connection") -> None:
+        """It can serve again."""
+
+    def discard(self, connection: "Connection") -> None:
+        """It is of no more use. Said once."""
+
+    def gone(self, connection: "Connection") -> None:
+        """And now its socket is closed. Said once, after `discard`."""
+
+
+def render_headers(headers: "Iterable[tuple[bytes, bytes]]") -> bytes:
+    """A header block as `send` takes it. ValueError if a name or value could end its line."""
+    lines = [b"%b: %b\r\n" % pair for pair in headers]
+    block = b"".join(lines)
+    if not block.count(b"\n") == block.count(b"\r") == len(lines) or b"\0" in block:
+        raise ValueError("a header has a control character in it")
+    return block
+
+
+class _Stop(Exception):
+    """Raised in a parser callback: read no further. The reason is in the connection."""
+
+
+class Connection(asyncio.Protocol):
+    """A socket with a parser on it, serving one exchange after another."""
+
+    __slots__ = (
+        "_alarm",
+        "_alarm_at",
+        "_bodiless",
+        "_coded",
+        "_deadlines",
+        "_ended",
+        "_flowing",
+        "_headers",
+        "_heard",
+        "_keep_alive",
+        "_loop",
+        "_overhead_bytes",
+        "_owner",
+        "_parser",
+        "_read_paused",
+        "_refusal",
+        "_response",
+        "_served",
+        "_since",
+        "_total_at",
+        "_unsent",
+        "_write_paused",
+        "closed",
+        "idle_since",
+        "transport",
+    )
+
+    transport: asyncio.Transport
+    # Of the exchange under way, set by `start`:
+    _deadlines: "Deadlines"
+    _total_at: float
+    _since: float  # when a byte of either body last moved
+    _bodiless: bool  # an answer to HEAD ends with its head
+    _heard: bool  # a byte of an answer came
+    _coded: bool  # its head has a Transfer-Encoding
+    _flowing: bool  # a byte of its body came
+    _ended: bool  # with its last byte
+    _keep_alive: bool
+    _overhead_bytes: int  # received since the last byte of a body
+    _headers: list[tuple[bytes, bytes]]  # where the parser's go
+    _refusal: UpstreamFault | None  # why a callback stopped the parser
+
+    def __init__(self) -> None:
+        self.closed = False
+        self.idle_since = 0.0  # for the owner to use
+        self._loop = asyncio.get_running_loop()
+        self._owner: Owner | None = None
+        self._parser = HttpResponseParser(self)
+        self._response: Response | None = None
+        self._served = 0
+        self._unsent: memoryview | None = None
+        self._write_paused = self._read_paused = False
+        # One timer, never moved later: it looks when it rings. At a steady pace of short calls
+        # that is one timer in `first_byte_s`, not one a call.
+        self._alarm: asyncio.TimerHandle | None = None
+        self._alarm_at = inf  # as long as there is none
+
+    def adopt(self, owner: Owner) -> None:
+        self._owner = owner
+
+    @property
+    def usable(self) -> bool:
+        return not self.closed and not self.transport.is_closing()
+
+    def start(
+        self, head: bytes, body: bytes, *, deadlines: "Deadlines", started_at: float, bodiless: bool
+    ) -> Response:
+        """Writes a request, whose `head` ends with the blank line; the body follows as it can."""
+        response = self._response = Response(self, self._loop)
+        self._bodiless = bodiless
+        self._heard = self._coded = self._flowing = self._ended = self._keep_alive = False
+        self._overhead_bytes = 0
+        self._headers = response.headers
+        self._refusal = None
+        self._deadlines = deadlines
+        self._total_at = started_at + deadlines.total_s
+        self._since = self._loop.time()
+        alarm_at = self._alarm_at
+        if alarm_at > self._since + deadlines.first_byte_s or alarm_at > self._total_at:
+            self._watch()  # asked in line, since the timer of an earlier exchange mostly will do
+        if len(body) <= WRITE_SLICE_BYTES:
+            self.transport.write(head + body)
+        else:
+            self.transport.write(head)
+            self._unsent = memoryview(body)
+            self._pump()
+        return response
+
+    def drained(self) -> None:
+        """The reader took all there was."""
+        if self._read_paused:
+            self._read_paused = False
+            self._since = self._loop.time()  # the silence so far was our own
+            self.transport.resume_reading()
+            self._watch()
+
+    def abort(self) -> None:
+        """Ends whatever is under way, with a fault for who waits for it."""
+        self._lost(None, "closed on our side")
+
+    def close(self) -> None:
+        """The socket goes at once; the owner hears of it."""
+        if self.closed:
+            return
+        self.closed = True
+        self._response = None
+        self._unsent = None
+        if self._alarm is not None:
+            self._alarm.cancel()
+            self._alarm = None
+        del self._parser  # it holds our methods: no cycle for the collector to find
+        self.transport.abort()
+        if self._owner is not None:
+            self._owner.discard(self)
+
+    # --- asyncio.Protocol
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast("asyncio.Transport", transport)
+
+    def data_received(self, data: bytes) -> None:
+        response = self._response
+        if response is None:  # nobody asked: what comes now cannot be told from a later answer
+            self.close()
+            return
+        self._heard = True
+        self._overhead_bytes += len(data)
+        try:
+            self._parser.feed_data(data)
+        except (HttpParserError, HttpParserUpgrade) as error:
+            self._keep_alive = False  # after the end of an answer: the answer is good all the same
+            if not self._ended:
+                self._fail(self._refusal or BadResponse(_phase(response), str(error)))
+                return
+        if self._ended:
+            self._finish(response)
+        elif self._overhead_bytes > MAX_HEAD_BYTES:
+            self._fail(_overgrown(response))
+        elif response.status:
+            self._flow(response)
+
+    def eof_received(self) -> None:
+        """A clean end: FIN, or over TLS a close_notify, so nobody on the way can forge it."""
+        response = self._response
+        if response is not None and response.status and self._ends_at_eof(response):
+            self._finish(response)
+        else:
+            self._lost(None)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._lost(exc)
+        if self._owner is not None:
+            self._owner.gone(self)
+
+    def pause_writing(self) -> None:
+        self._write_paused = True
+
+    def resume_writing(self) -> None:
+        self._write_paused = False
+        if self._unsent is not None:
+            self._since = self._loop.time()
+            self._pump()
+
+    # --- the parser's callbacks
+
+    def on_message_begin(self) -> None:
+        if self._ended:
+            raise _Stop
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        name = name.lower()
+        if name == b"transfer-encoding":
+            self._judge_coding(value)
+        self._headers.append((name, value))
+
+    def on_headers_complete(self) -> None:
+        headers = self._headers
+        status = self._parser.get_status_code()
+        if self._overhead_bytes > MAX_HEAD_BYTES or len(headers) > MAX_HEADERS or status < 200:
+            self._judge_head(status)
+        if status < 200:
+            headers.clear()  # the next head is the one
+            return
+        self._headers = []  # trailers go there, to be forgotten
+        self._overhead_bytes = 0
+        if self._response is not None:
+            self._response.status = status
+        self._ended = self._bodiless  # whatever its headers say; the parser would wait for a body
+
+    def on_body(self, data: bytes) -> None:
+        response = self._response
+        if self._ended or response is None:
+            raise _Stop
+        self._overhead_bytes = 0
+        response.feed(data)
+
+    def on_message_complete(self) -> None:
+        response = self._response
+        if response is not None and response.status and not self._ended:
+            self._ended = True
+            self._keep_alive = self._parser.should_keep_alive()  # only right within this callback
+
+    # --- inside
+
+    def _judge_head(self, status: int) -> None:
+        if len(self._headers) > MAX_HEADERS:
+            self._refuse(HeadTooLarge(f"more than {MAX_HEADERS} headers"))
+        if self._overhead_bytes > MAX_HEAD_BYTES and _size(self._headers) > MAX_HEAD_BYTES:
+            self._refuse(HeadTooLarge(f"more than {MAX_HEAD_BYTES} bytes"))
+        if status < 100 or status == 101:  # nobody asked for another protocol
+            self._refuse(BadResponse(Phase.HEAD, f"status {status}"))
+
+    def _judge_coding(self, value: bytes) -> None:
+        if self._coded or value.strip().lower() != b"chunked":
+            self._refuse(BadResponse(Phase.HEAD, "a transfer coding that nobody asked for"))
+        self._coded = True
+
+    def _refuse(self, fault: UpstreamFault) -> None:
+        """Out of a callback, and out of the parser."""
+        self._refusal = fault
+        raise _Stop
+
+    def _ends_at_eof(self, response: Response) -> bool:
+        return not self._coded and response.header(b"content-length") is None
+
+    def _flow(self, response: Response) -> None:
+        """A part of an answer is here, and there is more to come."""
+        if response.buffered_bytes:
+            self._since = self._loop.time()
+            if not self._flowing:
+                self._flowing = True
+                self._watch()
+            if response.buffered_bytes > READ_HIGH_BYTES and not self._read_paused:
+                self._read_paused = True
+                self.transport.pause_reading()
+        response.wake()
+
+    def _pump(self) -> None:
+        """Writes what is left of the request's body, as far as the socket takes it."""
+        unsent = self._unsent
+        while unsent and not self._write_paused and not self.closed:
+            self.transport.write(unsent[:WRITE_SLICE_BYTES])
+            unsent = unsent[WRITE_SLICE_BYTES:]
+        self._unsent = unsent or None
+
+    def _finish(self, response: Response) -> None:
+        """The answer is whole: the connection is free, whenever its body may be read."""
+        self._response = None
+        self._served += 1
+        response.end(None)
+        if self._read_paused:
+            self._read_paused = False
+            self.transport.resume_reading()
+        if self._keep_alive and self._unsent is None and self._owner is not None:
+            self._owner.release(self)
+        else:
+            self.close()
+
+    def _lost(self, exc: Exception | None, detail: str = "closed by the provider") -> None:
+        response = self._response
+        if response is None:
+            self.close()
+            return
+        if exc is not None:
+            detail = type(exc).__name__
+        if response.status:
+            self._fail(LostMidBody(detail))
+        else:
+            self._fail(LostBeforeHead(detail, stale=self._served > 0 and not self._heard))
+
+    def _fail(self, fault: UpstreamFault) -> None:
+        if self._response is not None:
+            self._response.end(fault)
+        self.close()
+
+    def _due_at(self) -> float:
+        if self._read_paused:  # the silence is ours: the reader is slow
+            return self._total_at
+        limit_s = self._deadlines.idle_s if self._flowing else self._deadlines.first_byte_s
+        return min(self._since + limit_s, self._total_at)
+
+    def _watch(self) -> None:
+        """Sees to it that the timer rings no later than the next deadline."""
+        due_at = self._due_at()
+        if self._alarm_at <= due_at:
+            return
+        if self._alarm is not None:
+            self._alarm.cancel()
+        self._alarm_at = due_at
+        self._alarm = self._loop.call_at(due_at, self._ring)
+
+    def _ring(self) -> None:
+        self._alarm, self._alarm_at = None, inf
+        response = self._response
+        if response is None:
+            return
+        now = self._loop.time() + TIMER_GRAIN_S
+        if now >= self._total_at:
+            self._fail(TotalTimeout(_phase(response)))
+        elif now >= self._due_at():
+            timeout = IdleTimeout if self._flowing else FirstByteTimeout
+            self._fail(timeout(_phase(response)))
+        else:
+            self._watch()
+
+
+def _phase(response: Response) -> Phase:
+    return Phase.BODY if response.status else Phase.HEAD
+
+
+def _overgrown(response: Response) -> UpstreamFault:
+    if response.status:  # chunk extensions or trailers without end
+        return BadResponse(Phase.BODY, f"{MAX_HEAD_BYTES} bytes of framing and no body")
+    return HeadTooLarge(f"more than {MAX_HEAD_BYTES} bytes")
+
+
+def _size(headers: list[tuple[bytes, bytes]]) -> int:
+    return sum(len(name) + len(value) for name, value in headers)
