@@ -48,6 +48,18 @@ def test_digest_names_the_content() -> None:
     assert bundle.encode(SMALL.model_copy(update={"namespace": "else"})) != bundle.encode(SMALL)
 
 
+def test_bytes_are_the_same_in_every_process_and_version() -> None:
+    """A change here makes every sidecar reload, and may be one that older ones cannot read."""
+    made = bundle.encode(SMALL)
+    assert made.shards[0].splitlines() == [
+        b'{"hashes":[{"sha256":"%b"}],"id":"shop/k","kind":"key","tenant":"t"}' % (b"0" * 64),
+        b'{"default":true,"id":"shop/-","kind":"policy"}',
+        b'{"id":"shop/a","kind":"pool"}',
+        b'{"id":"shop/b","kind":"pool","strategy":"Random"}',
+    ]
+    assert made.digest == "cd54a4bb23c2661664864f7f7c3574054be8877990558ba3b5d66748ed13e4f9"
+
+
 def test_an_empty_namespace_has_a_bundle() -> None:
     files = bundle.encode(config.Config(namespace="shop")).files()
     assert files.keys() == {INDEX_FILE, "shard-0.jsonl"}
@@ -64,10 +76,12 @@ class TestShards:
 
     def test_one_changed_record_touches_one_shard(self) -> None:
         many = keys(6_000)
-        changed = many.keys[17].model_copy(update={"enabled": False})
-        after = many.model_copy(update={"keys": (*many.keys[:17], changed, *many.keys[18:])})
-        pairs = zip(bundle.encode(many).shards, bundle.encode(after).shards, strict=True)
-        assert sum(old != new for old, new in pairs) == 1
+        before = bundle.encode(many).shards
+        for number in (0, 17, 1_000, 2_500, 5_999):
+            changed = many.keys[number].model_copy(update={"enabled": False})
+            rest = many.keys[:number] + many.keys[number + 1 :]
+            after = bundle.encode(many.model_copy(update={"keys": (changed, *rest)})).shards
+            assert sum(old != new for old, new in zip(before, after, strict=True)) == 1
 
     def test_too_much_is_refused_with_its_size(self) -> None:
         with pytest.raises(BundleTooLargeError, match=r"takes 1[67]\d{6} bytes, more than fits"):
