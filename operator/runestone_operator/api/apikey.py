@@ -16,8 +16,8 @@ from runestone_operator.api.rules import rule
 from runestone_operator.api.scalars import (
     DecimalUsd,
     Duration,
+    GivenTime,
     PositiveDuration,
-    Timestamp,
     duration_order,
 )
 from runestone_operator.api.urls import WebhookUrlGlob
@@ -162,7 +162,7 @@ class ApiKeySpec(ApiModel):
     """Name for people to read."""
     enabled: bool = True
     """Whether the key is let in."""
-    expires_at: Timestamp | None = None
+    expires_at: GivenTime | None = None
     """When the key ceases to be let in."""
     roles: Annotated[tuple[Role, ...], Field(min_length=1, max_length=2), SetList()] = (
         Role.CLIENT,

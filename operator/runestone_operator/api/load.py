@@ -135,8 +135,10 @@ def _broken_rules(model: ApiModel, at: Location) -> Iterator[FieldError]:
     for rule in model.api_rules:
         if not rule.holds(model):
             yield FieldError((*at, rule.at) if rule.at else at, rule.message)
-    for name, field in type(model).model_fields.items():
-        yield from _broken_in(getattr(model, name), (*at, field.alias or name))
+    fields = type(model).model_fields
+    for name, value in model:
+        if isinstance(value, (ApiModel, tuple)):
+            yield from _broken_in(value, (*at, fields[name].alias or name))
 
 
 def _broken_in(value: object, at: Location) -> Iterator[FieldError]:
