@@ -27,6 +27,7 @@ from runestone_sidecar.pipeline.execute import Executor
 from runestone_sidecar.settings import Settings, SettingsError
 from runestone_sidecar.telemetry.log import Clock, LineWriter
 from runestone_sidecar.telemetry.metrics import Metrics
+from runestone_sidecar.telemetry.traffic import Traffic
 from runestone_sidecar.upstream.pool import Client
 
 BACKLOG = 4096
@@ -40,6 +41,7 @@ class Parts:
 
     source: Source
     holder: Holder
+    traffic: Traffic
     client: Client
     lines: LineWriter
     health: Health
@@ -79,6 +81,7 @@ def build(settings: Settings) -> Parts:
     return Parts(
         source=Source(settings.config_dir, settings.credentials_dir, holder),
         holder=holder,
+        traffic=metrics.traffic,
         client=client,
         lines=lines,
         health=health,

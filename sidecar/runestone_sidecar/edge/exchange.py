@@ -19,8 +19,8 @@ from runestone_sidecar.config.holder import Holder
 from runestone_sidecar.config.snapshot import Principal, Snapshot
 from runestone_sidecar.edge.protocol import on_client_gone
 from runestone_sidecar.edge.request import ClientGone, Receive, Scope, Send, header
-from runestone_sidecar.edge.respond import send_error
-from runestone_sidecar.errors import GatewayError, Internal, NotReady
+from runestone_sidecar.edge.respond import close_after_discarding, send_error
+from runestone_sidecar.errors import BodyTooLarge, GatewayError, Internal, NotReady
 from runestone_sidecar.pipeline.plan import Record
 from runestone_sidecar.telemetry.log import Clock, LineWriter
 from runestone_sidecar.telemetry.traffic import NONE, Traffic
@@ -64,6 +64,9 @@ class Exchanges:
             await endpoint(scope, receive, send, record, caller)
         except GatewayError as error:
             await send_error(send, record, error)
+            if isinstance(error, BodyTooLarge):
+                on_client_gone(scope, lambda: None)  # it has its answer
+                await close_after_discarding(send, receive)
         except ClientGone:
             record.client_gone = True
         except asyncio.CancelledError:

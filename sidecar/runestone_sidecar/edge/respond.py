@@ -1,6 +1,7 @@
 """Whole replies, streams and errors as ASGI messages in OpenAI's shapes."""
 
 import asyncio
+import contextlib
 import math
 from typing import Any, Final
 
@@ -13,7 +14,7 @@ from runestone_contract.names import (
     HEADER_PROVIDER,
     HEADER_REQUEST_ID,
 )
-from runestone_sidecar.edge.request import Send
+from runestone_sidecar.edge.request import Receive, Send
 from runestone_sidecar.errors import (
     MAX_RETRY_AFTER_S,
     BodyTooLarge,
@@ -27,6 +28,7 @@ from runestone_sidecar.pipeline.plan import Record
 from runestone_sidecar.upstream.dialects.base import BadReply
 from runestone_sidecar.upstream.faults import UpstreamFault
 
+LINGER_S: Final = 2.0
 PING_AFTER_S: Final = 15.0
 PING: Final = b": ping\n\n"
 
@@ -89,9 +91,27 @@ async def send_error(send: Send, record: Record, error: GatewayError) -> None:
         headers.append((b"x-should-retry", b"false"))
     if isinstance(error, MethodNotAllowed):
         headers.append((b"allow", error.allow.encode()))
-    if isinstance(error, BodyTooLarge):
-        headers.append((b"connection", b"close"))  # the rest of the body is not going to be read
-    await _send_body(send, status, headers, orjson.dumps(envelope(error)))
+    body = orjson.dumps(envelope(error))
+    if not isinstance(error, BodyTooLarge):
+        await _send_body(send, status, headers, body)
+        return
+    headers += [(b"content-length", b"%d" % len(body)), (b"connection", b"close")]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body, "more_body": True})
+
+
+async def close_after_discarding(send: Send, receive: Receive) -> None:
+    """Ends a response given before the request was read: closing on a client that still writes
+
+    would reset the connection, and the answer would be lost with it.
+    """
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(LINGER_S):
+            while True:
+                message = await receive()
+                if message["type"] == "http.disconnect" or not message.get("more_body"):
+                    break
+    await send({"type": "http.response.body", "body": b""})
 
 
 async def send_stream(send: Send, record: Record, reply: StreamedReply) -> None:

@@ -71,7 +71,7 @@ def test_two_authorizations_are_a_bad_request() -> None:
     ],
 )
 def test_a_known_key_may_be_out_of_force(fields: dict[str, object], usable: bool) -> None:
-    found = snapshot(bundles.key(**fields))
+    found = snapshot(bundles.key(fields=fields))
     if usable:
         assert ask(found, bearer()) == "shop/app"
     else:

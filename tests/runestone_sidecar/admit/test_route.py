@@ -39,7 +39,7 @@ def snapshot(
         Config(
             namespace="shop",
             pools=pools,
-            keys=(bundles.key(**key),),
+            keys=(bundles.key(fields=key),),
             policies=(
                 Policy.model_validate(
                     {"id": "shop/p", "default": True, "rules": rules or (everything,), **policy}

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from runestone_contract.bundle import BundleError, encode
+from runestone_contract.bundle import BundleError, decode_record, encode
 from runestone_contract.config import Config, Key
 from runestone_sidecar.config import loader as loader_module
 from runestone_sidecar.config.holder import Holder
@@ -47,11 +47,10 @@ async def test_only_lines_not_seen_before_are_decoded(
     found = Loader(tmp_path / "config", tmp_path / "credentials")
     first = await found.load(None)
     decoded: list[bytes] = []
-    real = loader_module.decode_record
 
     def counting(line: bytes) -> object:
         decoded.append(line)
-        return real(line)
+        return decode_record(line)
 
     monkeypatch.setattr(loader_module, "decode_record", counting)
     bundles.publish(tmp_path, config(201))
@@ -80,7 +79,10 @@ async def test_a_changed_credential_is_a_new_snapshot(tmp_path: Path) -> None:
 
 
 def _write(name: str, content: bytes) -> Callable[[Path], None]:
-    return lambda directory: (directory / name).unlink() or (directory / name).write_bytes(content)  # type: ignore[func-returns-value]
+    def damage(directory: Path) -> None:
+        (directory / name).write_bytes(content)
+
+    return damage
 
 
 def _remove(name: str) -> Callable[[Path], None]:

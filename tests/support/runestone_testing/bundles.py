@@ -2,6 +2,7 @@
 
 import itertools
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 from runestone_contract.bundle import encode
@@ -84,13 +85,20 @@ def model(name: str, *, upstream: str | None = None) -> Model:
     )
 
 
-def key(name: str = "app", *, secret: str = CLIENT_KEY, **fields: object) -> Key:
+def key(
+    name: str = "app",
+    *,
+    secret: str = CLIENT_KEY,
+    fields: Mapping[str, object] | None = None,
+    **more: object,
+) -> Key:
     return Key.model_validate(
         {
             "id": f"shop/{name}",
             "tenant": "team",
             "hashes": [KeyHash(sha256=digest(secret.encode()))],
-            **fields,
+            **(fields or {}),
+            **more,
         }
     )
 

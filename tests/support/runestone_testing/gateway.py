@@ -1,0 +1,63 @@
+"""The sidecar's own servers inside the test's event loop, for faults scripted beside it."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+
+from runestone_contract.config import Config
+from runestone_sidecar.app import Parts, Server, build
+from runestone_sidecar.settings import Settings
+from runestone_testing import bundles
+
+CHAT = "/chat/completions"
+
+
+@dataclass
+class Gateway:
+    parts: Parts
+    port: int
+    client: httpx.AsyncClient  # with the key, at /v1
+
+    async def chat(self, **fields: object) -> httpx.Response:
+        return await self.client.post(CHAT, json=question(**fields))
+
+
+def question(**fields: object) -> dict[str, object]:
+    given: dict[str, object] = {
+        "model": "gpt-4o-mini",
+        "messages": [{"role": "user", "content": "hello"}],
+    }
+    return given | fields
+
+
+@asynccontextmanager
+async def gateway(
+    root: Path, config: Config, credentials: dict[str, str] | None = None, **settings: object
+) -> AsyncIterator[Gateway]:
+    """Real uvicorn on a port of the kernel's choice; drained at the end."""
+    bundles.publish(root, config, credentials)
+    used = Settings(root / "config", root / "credentials", port=0, drain_s=1, **settings)  # type: ignore[arg-type]
+    parts = build(used)
+    await parts.source.refresh()
+    server = Server(parts.api_routes, used, host="127.0.0.1", port=0)
+    port = server.listener.getsockname()[1]
+    serving = asyncio.create_task(server.serve(sockets=[server.listener]))
+    try:
+        while not server.started:
+            await asyncio.sleep(0.005)
+        async with httpx.AsyncClient(
+            base_url=f"http://127.0.0.1:{port}/v1",
+            headers={"authorization": f"Bearer {bundles.CLIENT_KEY}"},
+            trust_env=False,
+            timeout=20,
+        ) as client:
+            yield Gateway(parts, port, client)
+    finally:
+        server.should_exit = True
+        await serving
+        await parts.client.close()
+        parts.lines.flush()
