@@ -4,7 +4,7 @@ Loads a bundle of N keys, then reloads it R times with one key changed, while a 
 1 ms naps: what a nap takes beyond that is what every stream would have waited. The same in CPU
 time of the thread is what the reload itself is to blame for, however busy the machine.
 
-    .venv/bin/python hack/benchmarks/reload_stall.py [keys] [reloads]
+    PYTHONPATH=tests/support .venv/bin/python hack/benchmarks/reload_stall.py [keys] [reloads]
 """
 
 import asyncio
@@ -40,56 +40,68 @@ def make_config(keys: int, revision: int) -> object:
     )
 
 
-async def measure(root: Path, keys: int, reloads: int) -> None:
-    holder = Holder(Metrics())
-    source = Source(root / "config", root / "credentials", holder)
-    late_s: list[float] = []
-    busy_s: list[float] = []
+class Ticker:
+    """Naps without end, and what each took beyond its 1 ms: on the clock and in our CPU time."""
 
-    async def tick() -> None:
+    def __init__(self) -> None:
+        self.late_s: list[float] = []
+        self.busy_s: list[float] = []
+
+    async def run(self) -> None:
         while True:
             wall, cpu = time.perf_counter(), time.thread_time()
             await asyncio.sleep(TICK_S)
-            late_s.append(time.perf_counter() - wall - TICK_S)
-            busy_s.append(time.thread_time() - cpu)
+            self.late_s.append(time.perf_counter() - wall - TICK_S)
+            self.busy_s.append(time.thread_time() - cpu)
 
-    def report(what: str, seconds: float) -> None:
-        print(f"{what:28} took {seconds * 1e3:7.1f} ms; {len(late_s)} ticks")
-        for name, values in (("stall", late_s), ("of it our CPU", busy_s)):
-            values.sort()
-            p50, p99 = values[len(values) // 2] * 1e3, values[int(len(values) * 0.99)] * 1e3
-            print(f"{name:>28} p50 {p50:6.2f} p99 {p99:6.2f} max {values[-1] * 1e3:6.2f} ms")
-            values.clear()
+    def take(self) -> tuple[list[float], list[float]]:
+        taken = self.late_s, self.busy_s
+        self.late_s, self.busy_s = [], []
+        return taken
 
-    ticker = asyncio.create_task(tick())
-    await asyncio.sleep(0.3)
-    report("nothing going on", 0.3)
-    bundles.publish(root, make_config(keys, 0))  # type: ignore[arg-type]
-    await asyncio.sleep(0.1)
-    late_s.clear()
-    busy_s.clear()
+
+def report(what: str, seconds: float, ticks: tuple[list[float], list[float]]) -> None:
+    print(f"{what:28} took {seconds * 1e3:7.1f} ms; {len(ticks[0])} ticks")
+    for name, unsorted in zip(("stall", "of it our CPU"), ticks, strict=True):
+        values = sorted(unsorted)
+        p50, p99 = values[len(values) // 2] * 1e3, values[int(len(values) * 0.99)] * 1e3
+        print(f"{name:>28} p50 {p50:6.2f} p99 {p99:6.2f} max {values[-1] * 1e3:6.2f} ms")
+
+
+async def refresh(source: Source, ticker: Ticker) -> float:
+    """Seconds that one took; the ticker holds the ticks of that time alone."""
+    ticker.take()
     started = time.perf_counter()
     await source.refresh()
-    report(f"first load of {keys} keys", time.perf_counter() - started)
+    return time.perf_counter() - started
+
+
+async def measure(root: Path, keys: int, reloads: int) -> None:
+    holder = Holder(Metrics())
+    source = Source(root / "config", root / "credentials", holder)
+    ticker = Ticker()
+    ticking = asyncio.create_task(ticker.run())
+    await asyncio.sleep(0.3)
+    report("nothing going on", 0.3, ticker.take())
+    bundles.publish(root, make_config(keys, 0))  # type: ignore[arg-type]
+    await asyncio.sleep(0.1)
+    report(f"first load of {keys} keys", await refresh(source, ticker), ticker.take())
     total_s = 0.0
-    gathered: tuple[list[float], list[float]] = ([], [])
+    late_s: list[float] = []
+    busy_s: list[float] = []
     for revision in range(1, reloads + 1):
         bundles.publish(root, make_config(keys, revision))  # type: ignore[arg-type]
         gc.collect()
         await asyncio.sleep(0.05)
-        late_s.clear()
-        busy_s.clear()
-        started = time.perf_counter()
-        await source.refresh()
-        total_s += time.perf_counter() - started
+        total_s += await refresh(source, ticker)
         await asyncio.sleep(0)
-        gathered[0].extend(late_s)
-        gathered[1].extend(busy_s)
-    late_s[:], busy_s[:] = gathered
-    report(f"{reloads} reloads, one key changed", total_s / reloads)
+        late, busy = ticker.take()
+        late_s += late
+        busy_s += busy
+    report(f"{reloads} reloads, one key changed", total_s / reloads, (late_s, busy_s))
     assert holder.current is not None
     assert len(holder.current.keys) == keys
-    ticker.cancel()
+    ticking.cancel()
 
 
 if __name__ == "__main__":
