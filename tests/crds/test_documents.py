@@ -4,11 +4,6 @@ A bad document starts with `# expect:`, a part of what both say; where the API s
 its own for a breach of structure, `# server:` holds a part of those.
 """
 
-import contextlib
-import json
-import ssl
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,14 +17,12 @@ from runestone_operator.api.load import Rejected, parse
 from runestone_operator.api.model import ApiModel
 from runestone_operator.api.resource import API_VERSION, GROUP, NAME_RULE, Resource
 from runestone_operator.api.schema import Schema, structural_schema
-from runestone_testing.kube import ApiServer
+from runestone_testing.custom_resources import PLURALS, CustomResources
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
-NAMESPACE = "crd-documents"
 BAD = sorted((HERE / "bad").glob("*.yaml"))
 GOOD = sorted((HERE / "good").glob("*.yaml"))
-PLURALS = {kind.name: kind.plural for kind in KINDS}
 SPECS: tuple[type[ApiModel], ...] = tuple(kind.spec for kind in KINDS)
 
 
@@ -54,7 +47,7 @@ def load(path: Path) -> dict[str, Any]:
 
 
 def parsed(document: dict[str, Any]) -> Resource:
-    resource = parse(document, namespace=NAMESPACE)
+    resource = parse(document)
     assert not isinstance(resource, Rejected), [str(error) for error in resource.errors]
     return resource
 
@@ -71,48 +64,6 @@ def good_documents() -> dict[str, dict[str, Any]]:
 GOOD_DOCUMENTS = good_documents()
 
 
-class Api:
-    """Creates custom resources, without effect, and answers with the object or the refusal."""
-
-    def __init__(self, server: ApiServer) -> None:
-        self._url = f"{server.url}/apis/{API_VERSION}/namespaces/{NAMESPACE}"
-        self._token = server.admin_token
-        self._tls = ssl.create_default_context(cafile=str(server.ca_file))
-
-    def try_create(self, document: dict[str, Any]) -> tuple[int, dict[str, Any]]:
-        metadata = {**document["metadata"], "namespace": NAMESPACE}
-        request = urllib.request.Request(
-            f"{self._url}/{PLURALS[document['kind']]}?dryRun=All&fieldValidation=Strict",
-            data=json.dumps({**document, "metadata": metadata}).encode(),
-            headers={
-                "Authorization": f"Bearer {self._token}",
-                "Content-Type": "application/json",
-            },
-        )
-        with contextlib.closing(self._open(request)) as answer:
-            return answer.status, json.load(answer)
-
-    def _open(self, request: urllib.request.Request) -> Any:
-        try:
-            return urllib.request.urlopen(request, context=self._tls, timeout=30)
-        except urllib.error.HTTPError as refusal:
-            return refusal
-
-
-@pytest.fixture(scope="module")
-def api(apiserver: ApiServer) -> Api:
-    crds = [str(ROOT / "crds" / kind.file_name) for kind in KINDS]
-    files = [argument for crd in crds for argument in ("-f", crd)]
-    for step in (
-        ("apply", "--server-side", *files),
-        ("wait", "--for=condition=Established", "--timeout=30s", *files),
-        ("create", "namespace", NAMESPACE),
-    ):
-        done = apiserver.kubectl(*step)
-        assert done.returncode == 0, done.stderr
-    return Api(apiserver)
-
-
 @pytest.mark.parametrize("path", BAD, ids=lambda path: path.stem)
 def test_bad_document_is_refused_offline(path: Path) -> None:
     refused = parse(load(path))
@@ -123,7 +74,7 @@ def test_bad_document_is_refused_offline(path: Path) -> None:
 
 @pytest.mark.kube
 @pytest.mark.parametrize("path", BAD, ids=lambda path: path.stem)
-def test_bad_document_is_refused_by_the_api_server(path: Path, api: Api) -> None:
+def test_bad_document_is_refused_by_the_api_server(path: Path, api: CustomResources) -> None:
     status, answer = api.try_create(load(path))
     assert status in {400, 422}, answer
     assert expectation(path).server in answer["message"]
@@ -131,7 +82,7 @@ def test_bad_document_is_refused_by_the_api_server(path: Path, api: Api) -> None
 
 @pytest.mark.kube
 @pytest.mark.parametrize("path", BAD, ids=lambda path: path.stem)
-def test_both_blame_the_same_field(path: Path, api: Api) -> None:
+def test_both_blame_the_same_field(path: Path, api: CustomResources) -> None:
     refused = parse(load(path))
     assert isinstance(refused, Rejected)
     _, answer = api.try_create(load(path))
@@ -155,7 +106,7 @@ def test_good_document_is_accepted_offline(name: str) -> None:
 
 @pytest.mark.kube
 @pytest.mark.parametrize("name", GOOD_DOCUMENTS)
-def test_good_document_keeps_its_meaning_on_the_api_server(name: str, api: Api) -> None:
+def test_good_document_keeps_its_meaning_on_the_api_server(name: str, api: CustomResources) -> None:
     document = GOOD_DOCUMENTS[name]
     status, stored = api.try_create(document)
     assert status == 201, stored["message"]
@@ -164,7 +115,7 @@ def test_good_document_keeps_its_meaning_on_the_api_server(name: str, api: Api) 
 
 @pytest.mark.kube
 @pytest.mark.parametrize("name", GOOD_DOCUMENTS)
-def test_api_server_fills_in_the_defaults_of_the_models(name: str, api: Api) -> None:
+def test_api_server_fills_in_the_defaults_of_the_models(name: str, api: CustomResources) -> None:
     document = GOOD_DOCUMENTS[name]
     _, stored = api.try_create(document)
     ours = parsed(document).spec.model_dump(mode="json", by_alias=True, exclude_none=True)

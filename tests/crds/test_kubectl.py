@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 import yaml
 
-from runestone_operator.api.crd import KINDS
 from runestone_testing.kube import ApiServer
 
 pytestmark = pytest.mark.kube
@@ -17,16 +16,13 @@ NAMESPACE = "crd-kubectl"
 
 
 @pytest.fixture(scope="module")
-def server(apiserver: ApiServer) -> ApiServer:
-    """With the CRDs, and the examples in a namespace that no other test uses."""
-    crds = [argument for kind in KINDS for argument in ("-f", str(ROOT / "crds" / kind.file_name))]
-    kubectl(apiserver, "apply", "--server-side", *crds)
-    kubectl(apiserver, "wait", "--for=condition=Established", "--timeout=30s", *crds)
-    kubectl(apiserver, "create", "namespace", NAMESPACE)
+def server(crd_server: ApiServer) -> ApiServer:
+    """With the examples in a namespace that no other test uses."""
+    kubectl(crd_server, "create", "namespace", NAMESPACE)
     for path in sorted((ROOT / "examples").glob("*.yaml")):
         text = path.read_text().replace("namespace: shop", f"namespace: {NAMESPACE}")
-        kubectl(apiserver, "apply", "-f", "-", input=text)
-    return apiserver
+        kubectl(crd_server, "apply", "-f", "-", input=text)
+    return crd_server
 
 
 def kubectl(server: ApiServer, *args: str, input: str | None = None) -> str:
