@@ -130,7 +130,9 @@ class _Reader:
         node, kind = self.document.node, _kind(self.document)
         version = _text(_field(node, "apiVersion"))
         if not isinstance(node.content, dict):
-            self._say((), "is no resource: a map with apiVersion, kind and metadata is expected")
+            self._say(
+                (), "is no resource: a map with apiVersion, kind and metadata is expected", label=""
+            )
         elif not kind:
             self._say((), "is no resource: kind is missing", label="")
         elif kind in KINDS or version.partition("/")[0] == GROUP:
