@@ -10,7 +10,6 @@ from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 
 import uvicorn
-from starlette.routing import Router as Routes
 
 from runestone_sidecar.admit.load import LoadStore
 from runestone_sidecar.admit.route import Router
@@ -22,6 +21,7 @@ from runestone_sidecar.edge.exchange import Exchanges
 from runestone_sidecar.edge.health import Health
 from runestone_sidecar.edge.models import Models
 from runestone_sidecar.edge.protocol import Protocol
+from runestone_sidecar.edge.request import App
 from runestone_sidecar.edge.routes import build_api, build_health
 from runestone_sidecar.pipeline.execute import Executor
 from runestone_sidecar.settings import Settings, SettingsError
@@ -45,8 +45,8 @@ class Parts:
     client: Client
     lines: LineWriter
     health: Health
-    api_routes: Routes
-    health_routes: Routes
+    api: App
+    health_app: App
 
 
 def build(settings: Settings) -> Parts:
@@ -65,7 +65,6 @@ def build(settings: Settings) -> Parts:
         rng=rng,
     )
     chat = ChatCompletions(
-        exchanges=exchanges,
         router=Router(load=load, random=rng),
         executor=Executor(client, load, metrics.traffic, rng=rng),
         max_body_bytes=settings.max_body_bytes,
@@ -85,18 +84,18 @@ def build(settings: Settings) -> Parts:
         client=client,
         lines=lines,
         health=health,
-        api_routes=build_api(exchanges, chat, Models(exchanges), health),
-        health_routes=build_health(health),
+        api=build_api(exchanges, chat, Models(), health),
+        health_app=build_health(health),
     )
 
 
 class Server(uvicorn.Server):
     """One of the process's two servers; signals are the process's business."""
 
-    def __init__(self, routes: Routes, settings: Settings, *, host: str, port: int) -> None:
+    def __init__(self, app: App, settings: Settings, *, host: str, port: int) -> None:
         super().__init__(
             uvicorn.Config(
-                routes,
+                app,
                 http=Protocol,
                 ws="none",
                 lifespan="off",
@@ -152,9 +151,9 @@ async def serve(settings: Settings) -> None:
     """Until SIGTERM or SIGINT, and then until the requests under way are answered."""
     parts = build(settings)
     await parts.source.refresh()
-    api = Server(parts.api_routes, settings, host=settings.host, port=settings.port)
+    api = Server(parts.api, settings, host=settings.host, port=settings.port)
     health = Server(
-        parts.health_routes, settings, host=settings.health_host, port=settings.health_port
+        parts.health_app, settings, host=settings.health_host, port=settings.health_port
     )
 
     def drain() -> None:

@@ -10,10 +10,19 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from runestone_contract.canonical import digest
-from runestone_contract.config import Match, Policy, Rule, Target
+from runestone_contract.config import Match
 from runestone_sidecar.admit.load import LoadStore
 from runestone_sidecar.admit.strategy import STRATEGIES, Situation, by_cost
-from runestone_sidecar.config.snapshot import Offer, Principal, Snapshot, matches
+from runestone_sidecar.config.snapshot import (
+    Offer,
+    Policy,
+    Pool,
+    Principal,
+    Rule,
+    Snapshot,
+    Target,
+    matches,
+)
 from runestone_sidecar.errors import ModelNotFound, NoProvider
 
 
@@ -37,6 +46,13 @@ class Trace:
 
     def reject(self, provider_id: str, model: str, reason: str) -> None:
         self.rejected.append((provider_id, model, reason))
+
+    def pass_over(self, pool: Pool, model: str, offers: Sequence[Offer]) -> None:
+        """The providers of the pool that do not serve the model."""
+        serving = {offer.provider for offer in offers}
+        for provider in pool.providers:
+            if provider not in serving:
+                self.reject(provider.id, model, "DoesNotServeModel")
 
 
 @dataclass(slots=True)
@@ -62,50 +78,36 @@ class Router:
         if policy is None:
             raise NoProvider("The routing policy of this API key does not exist.")
         model = policy.aliases.get(query.model, query.model)
-        if not principal.allows(model):
-            raise model_not_found(query.model)
-        rule = next(
-            (rule for rule in policy.rules if _applies(rule.match, principal, model, query)), None
-        )
+        rule = None
+        if principal.allows(model):
+            rule = _first_match(policy, principal, model, query)
         if rule is None:
             raise model_not_found(query.model)
-        primary = self._targets(snapshot, principal, policy, rule, query, model)
-        offers, known = self._offers(snapshot, primary, model, query, trace)
+        targets = rule.targets
+        if rule.by_weight:
+            targets = self._split(principal, policy, rule, model, query)
+        offers, known = self._offers(targets, model, query, trace)
         if not known:
             raise model_not_found(query.model)
-        if (rule.policy or policy.policy) == "Cost":
+        if rule.by_cost:
             offers = [*by_cost(offers, query.input_tokens, query.output_tokens)]
-        fallbacks, _ = self._offers(snapshot, rule.fallbacks, model, query, trace)
-        offers += [offer for offer in fallbacks if offer not in offers]
+        if rule.fallbacks:
+            spare, _ = self._offers(rule.fallbacks, model, query, trace)
+            offers += [offer for offer in spare if offer not in offers]
         if not offers:
             raise NoProvider(f"No provider of model '{model}' can take this request right now.")
-        return Decision(model=model, policy=policy, rule=rule, offers=offers)
+        return Decision(model, policy, rule, offers)
 
-    def _targets(
-        self,
-        snapshot: Snapshot,
-        principal: Principal,
-        policy: Policy,
-        rule: Rule,
-        query: Query,
-        model: str,
-    ) -> Sequence[Target]:
-        """Split by weight: one target drawn (or stuck to) goes first, the others stand by."""
-        if not any(target.weight is not None for target in rule.targets):
-            return rule.targets
-        able = [
-            target
-            for target in rule.targets
-            if (pool := snapshot.pools.get(target.pool)) and (target.model or model) in pool.offers
-        ]
-        total = sum(target.weight or 0 for target in able)
-        if not total:
-            return rule.targets
-        point = self._draw(principal, policy, rule, query) * total
+    def _split(
+        self, principal: Principal, policy: Policy, rule: Rule, model: str, query: Query
+    ) -> tuple[Target, ...]:
+        """One target, drawn by weight or stuck to, goes first; the others stand by."""
+        able = [target for target in rule.targets if (target.model or model) in target.pool.offers]
+        point = self._draw(principal, policy, rule, query) * sum(t.weight or 0 for t in able)
         for target in able:
             point -= target.weight or 0
             if point < 0:
-                return [target, *(other for other in rule.targets if other is not target)]
+                return (target, *(other for other in rule.targets if other is not target))
         return rule.targets
 
     def _draw(self, principal: Principal, policy: Policy, rule: Rule, query: Query) -> float:
@@ -118,27 +120,16 @@ class Router:
         return int(digest(f"{policy.id}/{rule.name}/{who}".encode())[:13], 16) / 16**13
 
     def _offers(
-        self,
-        snapshot: Snapshot,
-        targets: Iterable[Target],
-        model: str,
-        query: Query,
-        trace: Trace | None,
+        self, targets: Iterable[Target], model: str, query: Query, trace: Trace | None
     ) -> tuple[list[Offer], bool]:
         """The usable offers of the targets, in order, and whether any offer exists at all."""
         found: list[Offer] = []
         known = False
         for target in targets:
-            pool = snapshot.pools.get(target.pool)
-            if pool is None:
-                continue
-            wanted = target.model or model
+            pool, wanted = target.pool, target.model or model
             offers: Sequence[Offer] = pool.offers.get(wanted, ())
             if trace is not None:
-                serving = {offer.provider for offer in offers}
-                for provider in pool.providers:
-                    if provider not in serving:
-                        trace.reject(provider.id, wanted, "DoesNotServeModel")
+                trace.pass_over(pool, wanted, offers)
             if target.provider is not None:
                 offers = [offer for offer in offers if offer.provider.name == target.provider]
             known = known or bool(offers)
@@ -146,7 +137,7 @@ class Router:
             if len(usable) > 1:
                 order = STRATEGIES.get(pool.strategy, STRATEGIES["Priority"])
                 usable = [*order(usable, self._situation(pool.id, query))]
-            found += [offer for offer in usable if offer not in found]
+            found += [offer for offer in usable if offer not in found] if found else usable
         return found, known
 
     def _situation(self, pool_id: str, query: Query) -> Situation:
@@ -174,10 +165,7 @@ def visible_models(snapshot: Snapshot, principal: Principal) -> Mapping[str, Off
     found: dict[str, Offer] = {}
     for rule in policy.rules:
         for target in rule.targets:
-            pool = snapshot.pools.get(target.pool)
-            if pool is None:
-                continue
-            for model, offers in pool.offers.items():
+            for model, offers in target.pool.offers.items():
                 offered = [o for o in offers if target.provider in (None, o.provider.name)]
                 if offered and _rule_serves(policy, rule, principal, model):
                     found.setdefault(model, offered[0])
@@ -193,13 +181,20 @@ def _rule_serves(policy: Policy, rule: Rule, principal: Principal, model: str) -
         return False
     for earlier in policy.rules:
         match = earlier.match
-        if not _concerns(match, principal, model):
+        if match is not None and not _concerns(match, principal, model):
             continue
         if earlier is rule:
             return True
-        if not match.headers and not match.capabilities:
+        if match is None or (not match.headers and not match.capabilities):
             return False
     return False
+
+
+def _first_match(policy: Policy, principal: Principal, model: str, query: Query) -> Rule | None:
+    for rule in policy.rules:
+        if rule.match is None or _applies(rule.match, principal, model, query):
+            return rule
+    return None
 
 
 def _applies(match: Match, principal: Principal, model: str, query: Query) -> bool:

@@ -7,10 +7,13 @@ from typing import Final
 from runestone_contract import config as wire
 from runestone_sidecar.config.snapshot import (
     Offer,
+    Policy,
     Pool,
     Principal,
     Provider,
+    Rule,
     Snapshot,
+    Target,
 )
 from runestone_sidecar.upstream.dialects.anthropic import Anthropic
 from runestone_sidecar.upstream.dialects.base import Dialect, ModelTarget
@@ -144,6 +147,41 @@ def _build_heads(source: wire.Provider, dialect: Dialect, values: list[str]) -> 
     )
 
 
+def build_policy(policy: wire.Policy, pools: Mapping[str, Pool]) -> Policy:
+    return Policy(
+        id=policy.id,
+        default=policy.default,
+        aliases=policy.aliases,
+        rules=tuple(_build_rule(rule, policy.policy, pools) for rule in policy.rules),
+    )
+
+
+def _build_rule(rule: wire.Rule, policy: str, pools: Mapping[str, Pool]) -> Rule:
+    return Rule(
+        name=rule.name,
+        match=rule.match if rule.match != wire.Match() else None,
+        targets=_build_targets(rule.targets, pools),
+        fallbacks=_build_targets(rule.fallbacks, pools),
+        by_cost=(rule.policy or policy) == "Cost",
+        by_weight=any(target.weight is not None for target in rule.targets),
+        sticky_by=rule.sticky_by,
+        timeout_s=None if rule.timeout_ms is None else rule.timeout_ms / 1000,
+    )
+
+
+def _build_targets(targets: Iterable[wire.Target], pools: Mapping[str, Pool]) -> tuple[Target, ...]:
+    return tuple(
+        Target(
+            pool=pools[target.pool],
+            provider=target.provider,
+            model=target.model,
+            weight=target.weight,
+        )
+        for target in targets
+        if target.pool in pools
+    )
+
+
 def build_snapshot(config: wire.Config, credentials: Credentials, *, digest: str = "") -> Snapshot:
     """All at once; the loader does the same in slices and keeps what did not change."""
     principals = [build_principal(key) for key in config.keys]
@@ -168,12 +206,13 @@ def assemble(  # noqa: PLR0913  (the parts of a Snapshot, each by name)
     keys: Mapping[str, Principal],
     service_accounts: Mapping[str, Principal],
 ) -> Snapshot:
-    by_id = {policy.id: policy for policy in policies}
+    pools_by_id = {pool.id: pool for pool in pools}
+    by_id = {policy.id: build_policy(policy, pools_by_id) for policy in policies}
     return Snapshot(
         digest=digest,
         credentials=credentials,
         namespace=namespace,
-        pools={pool.id: pool for pool in pools},
+        pools=pools_by_id,
         keys=keys,
         service_accounts=service_accounts,
         policies=by_id,

@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from runestone_contract.config import Policy, Prices, Retry
+from runestone_contract.config import Match, Prices, Retry
 from runestone_sidecar.upstream.dialects.base import Dialect, ModelTarget
 from runestone_sidecar.upstream.origin import Deadlines, Origin
 
@@ -54,6 +54,36 @@ class Pool:
     strategy: str
     providers: tuple[Provider, ...]
     offers: Mapping[str, tuple[Offer, ...]]  # model -> offers in priority order
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Target:
+    """One of a rule's places to go to; a pool that is not in the bundle is no place."""
+
+    pool: Pool
+    provider: str | None
+    model: str | None  # sent instead of the one asked for
+    weight: int | None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Rule:
+    name: str
+    match: Match | None  # None: every request
+    targets: tuple[Target, ...]
+    fallbacks: tuple[Target, ...]
+    by_cost: bool
+    by_weight: bool
+    sticky_by: str
+    timeout_s: float | None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Policy:
+    id: str
+    default: bool
+    aliases: Mapping[str, str]
+    rules: tuple[Rule, ...]
 
 
 @dataclass(frozen=True, slots=True, eq=False)

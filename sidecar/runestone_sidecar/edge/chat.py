@@ -5,7 +5,7 @@ import time
 from dataclasses import dataclass
 
 from runestone_sidecar.admit.route import Router
-from runestone_sidecar.edge.exchange import Caller, Exchanges
+from runestone_sidecar.edge.exchange import Caller
 from runestone_sidecar.edge.request import Receive, Scope, Send, header, parse_chat, read_json
 from runestone_sidecar.edge.respond import send_stream, send_whole
 from runestone_sidecar.pipeline.execute import Executor, WholeReply
@@ -15,15 +15,11 @@ from runestone_sidecar.pipeline.prepare import Incoming, prepare
 
 @dataclass(frozen=True, slots=True)
 class ChatCompletions:
-    exchanges: Exchanges
     router: Router
     executor: Executor
     max_body_bytes: int
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await self.exchanges.serve(scope, receive, send, self._answer)
-
-    async def _answer(
+    async def answer(
         self, scope: Scope, receive: Receive, send: Send, record: Record, caller: Caller
     ) -> None:
         body, size = await read_json(scope, receive, self.max_body_bytes)

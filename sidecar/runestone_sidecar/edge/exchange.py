@@ -1,4 +1,4 @@
-"""One request from its first byte to its access line: what every endpoint shares.
+"""One request from its first byte to its access line: what all endpoints share.
 
 Refusals become envelopes, a client that leaves cancels the work, and whatever happens the record
 is closed once.
@@ -43,7 +43,7 @@ class Caller:
     principal: Principal
 
 
-Endpoint = Callable[[Scope, Receive, Send, Record, Caller], Awaitable[None]]
+Answer = Callable[[Scope, Receive, Send, Record, Caller], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,13 +55,13 @@ class Exchanges:
     clock: Clock
     rng: random.Random
 
-    async def serve(self, scope: Scope, receive: Receive, send: Send, endpoint: Endpoint) -> None:
+    async def serve(self, scope: Scope, receive: Receive, send: Send, answer: Answer) -> None:
         record = self._open(scope)
         self._watch_client(scope, record)
         self.traffic.in_flight += 1
         try:
             caller = self._caller(scope, record)
-            await endpoint(scope, receive, send, record, caller)
+            await answer(scope, receive, send, record, caller)
         except GatewayError as error:
             await send_error(send, record, error)
             if isinstance(error, BodyTooLarge):

@@ -1,24 +1,17 @@
 """`GET /v1/models` and `/v1/models/{model}`: what *this key* may use, and nothing else."""
 
-from dataclasses import dataclass
 from typing import Any
 
 from runestone_sidecar.admit.route import model_not_found, visible_models
 from runestone_sidecar.config.snapshot import Offer
-from runestone_sidecar.edge.exchange import Caller, Exchanges
+from runestone_sidecar.edge.exchange import Caller
 from runestone_sidecar.edge.request import Receive, Scope, Send
 from runestone_sidecar.edge.respond import send_json
 from runestone_sidecar.pipeline.plan import Record
 
 
-@dataclass(frozen=True, slots=True)
 class Models:
-    exchanges: Exchanges
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await self.exchanges.serve(scope, receive, send, self._answer)
-
-    async def _answer(
+    async def answer(
         self, scope: Scope, receive: Receive, send: Send, record: Record, caller: Caller
     ) -> None:
         found = visible_models(caller.snapshot, caller.principal)

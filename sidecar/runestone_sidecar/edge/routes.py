@@ -1,11 +1,12 @@
-"""The endpoint table. First routes first: the router tries them in this order."""
+"""The endpoint table of both ports."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from starlette.routing import Route, Router
 
 from runestone_sidecar.edge.chat import ChatCompletions
-from runestone_sidecar.edge.exchange import Exchanges
+from runestone_sidecar.edge.exchange import Answer, Exchanges
 from runestone_sidecar.edge.health import Health
 from runestone_sidecar.edge.models import Models
 from runestone_sidecar.edge.request import App, Receive, Scope, Send
@@ -13,39 +14,56 @@ from runestone_sidecar.errors import MethodNotAllowed, NotFound
 
 
 @dataclass(frozen=True, slots=True)
-class Only:
-    """Lets one method through; Starlette's own refusal would not be OpenAI's envelope."""
+class Endpoint:
+    """One method of one URL; Starlette's own refusal would not be OpenAI's envelope."""
 
     method: str
-    app: App
+    answer: Answer
     exchanges: Exchanges
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["method"] == self.method:
-            await self.app(scope, receive, send)
+            await self.exchanges.serve(scope, receive, send, self.answer)
             return
         error = MethodNotAllowed(f"Use {self.method} for this URL.", allow=self.method)
         await self.exchanges.refuse(scope, send, error)
 
 
-def build_api(
-    exchanges: Exchanges, chat: ChatCompletions, models: Models, health: Health
-) -> Router:
+@dataclass(frozen=True, slots=True)
+class Api:
+    """URLs without parameters by one look-up, the rest by Starlette's router, which costs more
+    than authorization and routing of a request together."""
+
+    fixed: Mapping[str, App]
+    others: Router
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        app = self.fixed.get(scope["path"]) or self.others
+        await app(scope, receive, send)
+
+
+def build_api(exchanges: Exchanges, chat: ChatCompletions, models: Models, health: Health) -> Api:
     """The API port's application."""
 
     async def unknown(scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http":
-            await exchanges.refuse(scope, send, NotFound("There is no such URL here."))
+        await exchanges.refuse(scope, send, NotFound("There is no such URL here."))
 
-    return Router(
-        [
-            Route("/v1/chat/completions", Only("POST", chat, exchanges)),
-            Route("/v1/models", Only("GET", models, exchanges)),
-            Route("/v1/models/{model:path}", Only("GET", models, exchanges)),
-            *health.public_routes(),
-        ],
-        redirect_slashes=False,
-        default=unknown,
+    def endpoint(method: str, answer: Answer) -> Endpoint:
+        return Endpoint(method, answer, exchanges)
+
+    return Api(
+        fixed={
+            "/v1/chat/completions": endpoint("POST", chat.answer),
+            "/v1/models": endpoint("GET", models.answer),
+        },
+        others=Router(
+            [
+                Route("/v1/models/{model:path}", endpoint("GET", models.answer)),
+                *health.public_routes(),
+            ],
+            redirect_slashes=False,
+            default=unknown,
+        ),
     )
 
 

@@ -35,7 +35,7 @@ def prepare(
     """Raises ModelNotFound or NoProvider."""
     request = incoming.request
     decision = router.decide(snapshot, principal, build_query(incoming), trace)
-    timeout_ms = decision.rule.timeout_ms
+    timeout_s = decision.rule.timeout_s
     if decision.model != request.model:
         request = ChatRequest(
             body=request.body,
@@ -49,7 +49,7 @@ def prepare(
         principal=principal,
         request=request,
         decision=decision,
-        deadline_s=None if timeout_ms is None else incoming.now_s + timeout_ms / 1000,
+        deadline_s=None if timeout_s is None else incoming.now_s + timeout_s,
     )
 
 
