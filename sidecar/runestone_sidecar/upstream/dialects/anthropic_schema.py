@@ -115,7 +115,7 @@ def _check_references(fitted: Schema) -> None:
     done: set[str] = set()
 
     def visit(name: str, path: frozenset[str]) -> None:
-        if name in path or name not in definitions:
+        if name in path or name not in definitions or len(path) > _MAX_DEPTH:
             raise _NoFitError
         if name not in done:
             for reference in definitions[name]:
