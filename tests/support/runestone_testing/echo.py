@@ -40,16 +40,24 @@ class Echo:
                 if self.keep_bodies:
                     self.bodies.append(body)
                 key = headers.get("authorization", headers.get("x-api-key", "nobody"))
-                text = f"{body['model']} at {first.split()[1]} by {key.removeprefix('Bearer ')}"
-                await self._answer(writer, text, stream=body.get("stream") is True)
+                path = first.split()[1]
+                text = f"{body['model']} at {path} by {key.removeprefix('Bearer ')}"
+                await self._answer(
+                    writer,
+                    text,
+                    stream=body.get("stream") is True,
+                    anthropic=path.endswith("/messages"),
+                )
         except (asyncio.IncompleteReadError, ConnectionError):
             pass
         finally:
             writer.close()
 
-    async def _answer(self, writer: asyncio.StreamWriter, text: str, *, stream: bool) -> None:
+    async def _answer(
+        self, writer: asyncio.StreamWriter, text: str, *, stream: bool, anthropic: bool
+    ) -> None:
         if not stream:
-            data = json.dumps(completion(text)).encode()
+            data = json.dumps(message(text) if anthropic else completion(text)).encode()
             writer.write(
                 b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n"
                 b"content-length: %d\r\n\r\n%b" % (len(data), data)
@@ -60,14 +68,47 @@ class Echo:
             b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n"
             b"transfer-encoding: chunked\r\n\r\n"
         )
-        for event in [*(chunk(word + " ") for word in text.split()), chunk(None), None]:
-            data = (
-                b"data: " + (b"[DONE]" if event is None else json.dumps(event).encode()) + b"\n\n"
-            )
+        for data in message_events(text) if anthropic else completion_events(text):
             writer.write(b"%x\r\n%b\r\n" % (len(data), data))
             await writer.drain()
             await asyncio.sleep(self.chunk_delay_s)
         writer.write(b"0\r\n\r\n")
+
+
+def completion_events(text: str) -> Iterator[bytes]:
+    for event in (*(chunk(word + " ") for word in text.split()), chunk(None)):
+        yield b"data: " + json.dumps(event).encode() + b"\n\n"
+    yield b"data: [DONE]\n\n"
+
+
+def message(text: str) -> dict[str, Any]:
+    """A reply of Anthropic's Messages API."""
+    return {
+        "id": "msg_echo",
+        "type": "message",
+        "role": "assistant",
+        "model": "echo",
+        "content": [{"type": "text", "text": text}],
+        "stop_reason": "end_turn",
+        "stop_sequence": None,
+        "usage": {"input_tokens": 7, "output_tokens": 5},
+    }
+
+
+def message_events(text: str) -> Iterator[bytes]:
+    start = message("") | {"content": [], "stop_reason": None}
+    events: list[dict[str, Any]] = [{"type": "message_start", "message": start}]
+    block = {"type": "text", "text": ""}
+    events.append({"type": "content_block_start", "index": 0, "content_block": block})
+    for word in text.split():
+        delta = {"type": "text_delta", "text": word + " "}
+        events.append({"type": "content_block_delta", "index": 0, "delta": delta})
+    events.append({"type": "content_block_stop", "index": 0})
+    end = {"stop_reason": "end_turn", "stop_sequence": None}
+    events.append({"type": "message_delta", "delta": end, "usage": {"output_tokens": 5}})
+    events.append({"type": "message_stop"})
+    for event in events:
+        yield f"event: {event['type']}\ndata: {json.dumps(event)}\n\n".encode()
 
 
 def completion(text: str) -> dict[str, Any]:
