@@ -1,149 +1,63 @@
-"""`runestone run` and its demo provider, `llmock`, as child processes on ports of the kernel's."""
+"""The sidecar's own servers inside the test's event loop, for faults scripted beside it."""
 
-from __future__ import annotations
-
-import os
-import re
-import signal
-import socket
-import sys
-import urllib.error
-import urllib.request
-from contextlib import contextmanager
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from runestone_testing.child_process import ChildProcess
-from runestone_testing.sidecar import wait_until
+import httpx
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+from runestone_contract.config import Config
+from runestone_sidecar.app import Parts, Server, build
+from runestone_sidecar.settings import Settings
+from runestone_testing import bundles
 
-START_TIMEOUT_S = 60.0
-STOP_TIMEOUT_S = 60.0
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
+CHAT = "/chat/completions"
 
 
+@dataclass
 class Gateway:
-    """What it printed (stdout and stderr), without the sidecar's own log lines."""
+    parts: Parts
+    port: int
+    client: httpx.AsyncClient  # with the key, at /v1
 
-    def __init__(self, argv: Sequence[str], log: Path) -> None:
-        self._log = log
-        self._child = ChildProcess(argv, log=log)
-
-    @property
-    def pid(self) -> int:
-        return self._child.pid
-
-    @property
-    def is_running(self) -> bool:
-        return self._child.is_running
-
-    @property
-    def text(self) -> str:
-        lines = self._log.read_text().splitlines()
-        return "\n".join(line for line in lines if not line.startswith("{"))
-
-    @property
-    def base_url(self) -> str:
-        found = re.search(r"Base URL  (\S+)", self.text)
-        assert found
-        return found[1]
-
-    @property
-    def health_url(self) -> str:
-        found = re.search(r"Health    (\S+)/health/providers", self.text)
-        assert found
-        return found[1]
-
-    def wait_until_greeted(self) -> None:
-        self._child.wait_until(lambda: "Ctrl-C" in self.text, timeout_s=START_TIMEOUT_S)
-
-    def wait_for(self, words: str, *, within_s: float = 20.0) -> None:
-        wait_until(
-            f"it says {words!r}; it said:\n{self.text}",
-            lambda: words in self.text,
-            within_s=within_s,
-        )
-
-    def wait_for_end(self) -> None:
-        wait_until("it ends", lambda: not self.is_running, within_s=STOP_TIMEOUT_S)
-
-    def signal(self, number: signal.Signals) -> None:
-        os.kill(self.pid, number)
-
-    def stop(self) -> None:
-        self._child.stop(timeout_s=STOP_TIMEOUT_S)
+    async def chat(self, **fields: object) -> httpx.Response:
+        return await self.client.post(CHAT, json=question(**fields))
 
 
-@contextmanager
-def running_gateway(folder: Path, *arguments: str, **env: str) -> Iterator[Gateway]:
-    """`folder` is for its log and its state."""
-    options = ["--port", "0", "--health-port", "0", "--state-dir", str(folder / "state")]
-    with started_gateway(folder, *options, *arguments, **env) as gateway:
-        gateway.wait_until_greeted()
-        yield gateway
+def question(**fields: object) -> dict[str, object]:
+    given: dict[str, object] = {
+        "model": "gpt-4o-mini",
+        "messages": [{"role": "user", "content": "hello"}],
+    }
+    return given | fields
 
 
-@contextmanager
-def started_gateway(folder: Path, *arguments: str, **env: str) -> Iterator[Gateway]:
-    """Not awaited: it may end at once. It gets no provider keys but those in `env`."""
-    withheld = ("OPENAI_API_KEY", "ANTHROPIC_API_KEY", "RUNESTONE_API_KEY")
-    clean = [option for name in withheld for option in ("-u", name)]
-    variables = [f"{name}={value}" for name, value in env.items()]
-    program = [sys.executable, "-m", "runestone_operator.cli.main", "run", *arguments]
-    gateway = Gateway(["/usr/bin/env", *clean, *variables, *program], folder / "run.log")
+@asynccontextmanager
+async def gateway(
+    root: Path, config: Config, credentials: dict[str, str] | None = None, **settings: object
+) -> AsyncIterator[Gateway]:
+    """Real uvicorn on a port of the kernel's choice; drained at the end."""
+    bundles.publish(root, config, credentials)
+    used = Settings(root / "config", root / "credentials", port=0, drain_s=1, **settings)  # type: ignore[arg-type]
+    parts = build(used)
+    await parts.source.refresh()
+    server = Server(parts.api, used, host="127.0.0.1", port=0)
+    port = server.listener.getsockname()[1]
+    serving = asyncio.create_task(server.serve(sockets=[server.listener]))
     try:
-        yield gateway
+        while not server.started:
+            await asyncio.sleep(0.005)
+        async with httpx.AsyncClient(
+            base_url=f"http://127.0.0.1:{port}/v1",
+            headers={"authorization": f"Bearer {bundles.CLIENT_KEY}"},
+            trust_env=False,
+            timeout=20,
+        ) as client:
+            yield Gateway(parts, port, client)
     finally:
-        gateway.stop()
-
-
-@contextmanager
-def running_llmock(folder: Path, *options: str) -> Iterator[str]:
-    """Its URL: OpenAI's API under /v1, Anthropic's under /anthropic."""
-    port = free_port()
-    program = str(Path(sys.executable).with_name("llmock"))
-    argv = [program, "serve", "--host", "127.0.0.1", "--port", str(port), *options]
-    child = ChildProcess(argv, log=folder / "llmock.log")
-    try:
-        url = f"http://127.0.0.1:{port}"
-        child.wait_until(lambda: answers(f"{url}/health"), timeout_s=START_TIMEOUT_S)
-        yield url
-    finally:
-        child.stop(signal.SIGKILL)
-
-
-def answers(url: str) -> bool:
-    try:
-        with urllib.request.urlopen(url, timeout=5) as answer:
-            return bool(answer.status == 200)
-    except (urllib.error.URLError, OSError):
-        return False
-
-
-def children_of(pid: int) -> dict[int, str]:
-    """Living child processes, with their command lines."""
-    found: dict[int, str] = {}
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit() and parent_of(int(entry.name)) == pid:
-            command = _read(entry / "cmdline").replace("\0", " ")
-            found[int(entry.name)] = command.strip()
-    return found
-
-
-def parent_of(pid: int) -> int | None:
-    """None for a process that is gone or a zombie."""
-    fields = _read(Path(f"/proc/{pid}/stat")).rpartition(")")[2].split()
-    return int(fields[1]) if fields and fields[0] != "Z" else None
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text()
-    except (FileNotFoundError, ProcessLookupError):
-        return ""
+        server.should_exit = True
+        await serving
+        await parts.client.close()
+        parts.lines.flush()
