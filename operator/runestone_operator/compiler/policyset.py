@@ -66,7 +66,10 @@ class PolicySet:
             compiled=compiled,
             broken=broken,
             kept=kept,
-            conflicts={name: _second_default(defaults[0]) for name in defaults[1:]},
+            # One that cannot be read asks no more once it has lost: all known of it is its record.
+            conflicts={
+                name: _second_default(defaults[0]) for name in defaults[1:] if name in compiled
+            },
         )
 
     def verdicts(self) -> Iterator[Verdict]:

@@ -182,16 +182,16 @@ def _unpriced(providers: tuple[wire.Provider, ...]) -> tuple[str, ...]:
 def keep_pool(record: wire.Pool, namespace: str, secrets: Secrets) -> CompiledPool:
     """A record of the bundle in force, for a pool whose resource cannot be read any more.
 
-    It names entries of the managed Secret; those whose source is no longer there go.
+    It names entries of the managed Secret, found again by trying every Secret of the namespace.
+    Entries without a source stay named: their Secret may come back.
     """
     sources = sources_by_entry(secrets, namespace, (CREDENTIAL, AUTHORITY))
     providers = tuple(_kept_provider(provider, set(sources)) for provider in record.providers)
-    kept = record.model_copy(update={"providers": providers})
-    entries = sorted({name for provider in providers for name in _entries_of(provider)})
-    values = [sources[name] for provider in providers for name in provider.credentials]
+    named = {name for provider in providers for name in _entries_of(provider)}
+    values = [sources[name] for name in named if name in sources and name.startswith(CREDENTIAL)]
     return CompiledPool(
-        record=kept,
-        entries=tuple((name, sources[name]) for name in entries),
+        record=record.model_copy(update={"providers": providers}),
+        entries=tuple((name, sources[name]) for name in sorted(named & sources.keys())),
         unpriced=_unpriced(providers),
         credential_hashes=frozenset(
             secrets[value.namespace, value.name][value.key].sha256 for value in values
@@ -200,15 +200,14 @@ def keep_pool(record: wire.Pool, namespace: str, secrets: Secrets) -> CompiledPo
 
 
 def _kept_provider(provider: wire.Provider, entries: set[str]) -> wire.Provider:
-    credentials = tuple(name for name in provider.credentials if name in entries)
-    tls, unavailable = provider.tls, provider.unavailable
-    if provider.credentials and not credentials:
+    unavailable = provider.unavailable if not provider.credentials else None
+    if provider.credentials and entries.isdisjoint(provider.credentials):
         unavailable = _CREDENTIALS_MISSING
-    elif tls.ca and tls.ca not in entries:
-        tls, unavailable = wire.Tls(verify=tls.verify), _AUTHORITY_MISSING
-    return provider.model_copy(
-        update={"credentials": credentials, "tls": tls, "unavailable": unavailable}
-    )
+    elif provider.tls.ca and provider.tls.ca not in entries:
+        unavailable = _AUTHORITY_MISSING
+    elif provider.unavailable == _AUTHORITY_MISSING and provider.tls.ca is None:
+        unavailable = _AUTHORITY_MISSING  # which one it was to be is not on record
+    return provider.model_copy(update={"unavailable": unavailable})
 
 
 def _entries_of(provider: wire.Provider) -> Iterator[str]:

@@ -67,7 +67,13 @@ def test_wanted_secrets_are_those_that_resources_name() -> None:
                         "credentials": [{"secretRef": ref | {"name": "credential"}}],
                         "models": [{"name": "m"}],
                         "tls": {"caSecretRef": ref | {"name": "authority"}},
-                    }
+                    },
+                    {
+                        "name": "open",
+                        "type": "OpenAI",
+                        "baseURL": "http://open.example",
+                        "models": [{"name": "m"}],
+                    },
                 ]
             },
         ),

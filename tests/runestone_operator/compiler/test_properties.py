@@ -272,10 +272,23 @@ def check_references(compiled: Compiled) -> None:
     }
     for key in config.keys:
         assert key.policy in {None, *policies} or key.id.partition("/")[2] in lost
-    providers = [provider for pool in config.pools for provider in pool.providers]
-    entries = {entry for provider in providers for entry in provider.credentials}
-    entries |= {provider.tls.ca for provider in providers if provider.tls.ca}
-    assert entries == compiled.credentials.keys()
+    kept = {
+        f"shop/{verdict.resource.name}"
+        for verdict in compiled.verdicts
+        if verdict.reason is Reason.INVALID_SPEC
+    }
+    readable = {entry for pool in config.pools if pool.id not in kept for entry in entries(pool)}
+    named = {entry for pool in config.pools for entry in entries(pool)}
+    assert readable <= compiled.credentials.keys() <= named
+
+
+def entries(pool: Pool) -> set[str]:
+    return {
+        entry
+        for provider in pool.providers
+        for entry in (*provider.credentials, provider.tls.ca)
+        if entry is not None
+    }
 
 
 def check_rule(rule: Rule, pools: dict[str, Pool]) -> None:
