@@ -24,11 +24,18 @@ def cluster() -> Iterator[Cluster]:
 
 
 @pytest.fixture(scope="module")
+def operator_env() -> dict[str, str]:
+    """For a module to say otherwise."""
+    return {}
+
+
+@pytest.fixture(scope="module")
 def operator(
-    cluster: Cluster, tmp_path_factory: pytest.TempPathFactory
+    cluster: Cluster, operator_env: dict[str, str], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[OperatorProcess]:
     """One that runs all through the module."""
-    with OperatorProcess(cluster, tmp_path_factory.mktemp("operator") / "log") as process:
+    log = tmp_path_factory.mktemp("operator") / "log"
+    with OperatorProcess(cluster, log, env=operator_env) as process:
         yield process.wait_until_ready()
         refused = [line for line in process.lines() if "(403)" in str(line)]
         assert refused == [], "the role does not suffice"

@@ -106,8 +106,9 @@ class Cache:
     def config_maps(self, namespace: str) -> list[ConfigMapView]:
         return self._all(ConfigMapView, CONFIG_MAP, namespace)
 
-    def pods(self, namespace: str) -> list[PodView]:
-        return self._all(PodView, POD, namespace)
+    def running_pods(self, namespace: str) -> list[PodView]:
+        """That have a sidecar, and an address to ask it at."""
+        return [pod for pod in self._all(PodView, POD, namespace) if pod.is_running and pod.ip]
 
     def namespace(self, name: str) -> NamespaceView | None:
         return self._one(NamespaceView, NAMESPACE, "", name)

@@ -24,7 +24,7 @@ class Delivery:
         rollout, state = world.fleet.rollout(namespace), world.states.get(namespace)
         if rollout is None or state is None:
             return None
-        pods = [pod for pod in world.cache.pods(namespace) if pod.is_running and pod.ip]
+        pods = world.cache.running_pods(namespace)
         await nudge(world.kube, world.cache, pods, _marks(rollout))
         reports = await self._sidecars.ask(pods)
         self._report(world.fleet.report(namespace, reports))

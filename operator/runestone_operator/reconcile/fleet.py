@@ -12,7 +12,10 @@ from typing import Final
 from runestone_operator.collect.published import Lines
 from runestone_operator.publish.sidecars import Report
 
+REFRESHED: Final = 100  # more resources of a namespace are told of their own changes only
 REMEMBERED: Final = 4  # configurations of a namespace: a sidecar may be a few behind
+
+NOT_ASKED: Final = Report("", "")  # which is not the same as no answer
 
 Reports = Mapping[str, Report | None]
 
@@ -42,6 +45,17 @@ class Rollout:
     @property
     def is_settled(self) -> bool:
         return self.up_to_date == len(self.reports)
+
+    @property
+    def shown_digest(self) -> str:
+        """What the sidecars run if they agree, else what they should."""
+        reported = {report.digest for report in self.reports.values() if report is not None}
+        return reported.pop() if len(reported) == 1 and "" not in reported else self.digest
+
+    @property
+    def is_worth_telling(self) -> bool:
+        """Whether resources that have not changed should name the new configuration as well."""
+        return self.is_settled and len(self.lines) <= REFRESHED
 
     def replace(self, digest: str, lines: Lines, credentials: str) -> set[str]:
         """Returns the records that every sidecar has yet to take over."""
@@ -93,10 +107,14 @@ class Fleet:
         self._rollouts[namespace] = rollout = Rollout()
         rollout.replace(digest, lines, credentials)
 
-    def publish(self, namespace: str, digest: str, lines: Lines, credentials: str) -> set[str]:
-        """Returns the namespaces, other than this, whose pools are concerned."""
+    def publish(
+        self, namespace: str, digest: str, lines: Lines, credentials: str, *, pods: Iterable[str]
+    ) -> set[str]:
+        """`pods`, by uid, are those to run it. Returns the namespaces, other than this, whose pools
+        are concerned."""
         rollout = self._rollouts.setdefault(namespace, Rollout())
         changed = rollout.replace(digest, lines, credentials)
+        rollout.reports = {pod: rollout.reports.get(pod, NOT_ASKED) for pod in pods}
         self._pending |= changed
         return _homes(changed) - {namespace}
 

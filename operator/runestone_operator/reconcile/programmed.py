@@ -75,12 +75,17 @@ def _progress(resource: ResourceRef, view: ResourceView, fleet: Fleet) -> Progra
     record = record_of(resource)
     rollout = fleet.rollout(resource.namespace)
     assert rollout is not None  # else nothing would be in force
-    tally, short = fleet.tally(resource.namespace, record), rollout.digest[:SHORT]
-    if tally.have == tally.total:
+    tally = fleet.tally(resource.namespace, record)
+    is_done = tally.have == tally.total
+    if is_done:
         fleet.confirm(record)
-        return _done(tally, short)
-    if not fleet.is_pending(record) and _was_programmed(view):
-        return None  # a sidecar that starts or restarts does not undo it
+    if _was_programmed(view) and not fleet.is_pending(record):
+        # A sidecar that starts or restarts does not undo it.
+        told_again = is_done and rollout.is_worth_telling
+        return _done(tally, rollout.shown_digest[:SHORT]) if told_again else None
+    if is_done:
+        return _done(tally, rollout.shown_digest[:SHORT])
+    short = rollout.digest[:SHORT]
     return Programmed(
         False, Reason.WAITING, _waiting(tally, short), f"{tally.have}/{tally.total}", short
     )

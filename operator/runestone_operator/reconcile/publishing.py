@@ -51,7 +51,7 @@ class Publishing:
         """
         if not self._publisher.is_present(namespace):
             return False
-        return any(pod.is_running for pod in self._world.cache.pods(namespace))
+        return bool(self._world.cache.running_pods(namespace))
 
     async def _retire(self, namespace: str) -> None:
         if self._publisher.is_present(namespace):
@@ -118,7 +118,11 @@ class Publishing:
         if written:
             self._tell(namespace, bundle.digest, written=written, repaired=was_ours)
         elsewhere = world.fleet.publish(
-            namespace, bundle.digest, lines, world.published.credentials(namespace)
+            namespace,
+            bundle.digest,
+            lines,
+            world.published.credentials(namespace),
+            pods=[pod.uid for pod in world.cache.running_pods(namespace)],
         )
         self._report(elsewhere)
         self._deliver([namespace])

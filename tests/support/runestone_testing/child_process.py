@@ -71,6 +71,15 @@ class ChildProcess:
     def is_running(self) -> bool:
         return self._process.poll() is None
 
+    @property
+    def exit_code(self) -> int | None:
+        return self._process.poll()
+
+    @property
+    def status(self) -> int | None:
+        """As the program has ended; None while it runs."""
+        return self._process.poll()
+
     def wait_until(self, is_ready: Callable[[], bool], *, timeout_s: float) -> None:
         deadline_s = time.monotonic() + timeout_s
         while not is_ready():

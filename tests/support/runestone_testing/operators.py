@@ -25,6 +25,7 @@ from runestone_operator.compiler.compile import Compiled, compile_namespace
 from runestone_operator.compiler.inputs import Inputs, fact_of
 from runestone_testing.child_process import ChildProcess
 from runestone_testing.kube import OPERATOR, ApiServer, User
+from runestone_testing.resources import key, policy, pool, secret
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -122,10 +123,8 @@ class Cluster:
         return None if answer.status_code == 404 else _checked(answer)
 
     def list(self, kind: str, namespace: str | None = None, selector: str = "") -> list[Document]:
-        answer = self.client.get(
-            self.path(kind, namespace), params={"labelSelector": selector} if selector else {}
-        )
-        items: list[Document] = _checked(answer)["items"]
+        params = {"labelSelector": selector} if selector else {}
+        items: list[Document] = self._ask("GET", self.path(kind, namespace), params=params)["items"]
         return items
 
     def delete(self, kind: str, namespace: str | None, name: str) -> None:
@@ -137,7 +136,11 @@ class Cluster:
         return f"{root}{inside}/{plural}" + (f"/{name}" if name else "")
 
     def _ask(self, method: str, path: str, **kwargs: Any) -> Document:
-        return _checked(self.client.request(method, path, **kwargs))
+        def answered() -> httpx.Response | None:
+            answer = self.client.request(method, path, **kwargs)
+            return None if answer.status_code == 429 else answer  # it has only just started
+
+        return _checked(eventually("the API server is willing", answered))
 
     def conditions(self, kind: str, namespace: str, name: str) -> dict[str, Document]:
         found = self.get(kind, namespace, name) or {}
@@ -236,6 +239,27 @@ def _checked(answer: httpx.Response) -> Document:
     assert answer.is_success, f"{answer.request.method} {answer.request.url}: {answer.text}"
     body: Document = answer.json()
     return body
+
+
+def fill(cluster: Cluster, namespace: str) -> None:
+    for document in (secret(namespace), pool(namespace), policy(namespace), key(namespace)):
+        cluster.apply(document)
+
+
+def is_programmed(cluster: Cluster, namespace: str) -> bool:
+    return all(
+        cluster.conditions(kind, namespace, name).get("Programmed", {}).get("status") == "True"
+        for kind, name in (
+            ("ProviderPool", "pool"),
+            ("ApiKey", "client"),
+            ("RoutingPolicy", "policy"),
+        )
+    )
+
+
+def settled(cluster: Cluster, namespace: str, *, within_s: float = 15) -> None:
+    eventually("published", lambda: cluster.is_published(namespace), within_s=within_s)
+    eventually("programmed", lambda: is_programmed(cluster, namespace), within_s=within_s)
 
 
 class OperatorProcess:

@@ -56,3 +56,15 @@ def secret(namespace: str, name: str = "openai", **values: str) -> Document:
             for entry, value in values.items()
         },
     }
+
+
+def pod(namespace: str, name: str, *, inject: str = "true") -> Document:
+    return {
+        "kind": "Pod",
+        "metadata": {
+            "namespace": namespace,
+            "name": name,
+            "labels": {"runestone.dev/inject": inject},
+        },
+        "spec": {"containers": [{"name": "app", "image": "app"}]},
+    }
