@@ -7,7 +7,6 @@ turn (all results of parallel tool calls in one), and text without a visible cha
 
 import re
 import zlib
-from collections.abc import Callable
 from typing import Any, Final
 
 import orjson
@@ -16,6 +15,7 @@ from runestone_sidecar.upstream.dialects.anthropic_parts import (
     blocks_of,
     plain_text_of,
     text_block,
+    within,
 )
 from runestone_sidecar.upstream.dialects.base import Untranslatable
 
@@ -32,17 +32,10 @@ def conversation(messages: Any) -> tuple[list[Block], list[Turn]]:
     system: list[Block] = []
     turns: list[Turn] = []
     for position, message in enumerate(messages):
-        where = f"messages[{position}]"
-        if not isinstance(message, dict):
-            raise Untranslatable("A message must be an object.", param=where)
-        role = message.get("role")
-        if role in ("system", "developer"):
-            system += blocks_of(message.get("content"), f"{where}.content", only_text=True)
-            continue
-        speaker, read = _ROLES.get(role, (None, None)) if isinstance(role, str) else (None, None)
-        if speaker is None or read is None:
-            raise Untranslatable("This role is not supported for this model.", f"{where}.role")
-        _add(turns, speaker, read(message, where))
+        try:
+            _take(message, system, turns)
+        except Untranslatable as refusal:
+            raise within(f"messages[{position}]", refusal) from None
     if not turns:
         # A model is asked something by a user; what there is to ask stands in the system messages.
         _add(turns, "user", system)
@@ -69,6 +62,22 @@ def lacks_thinking(turns: list[Turn]) -> bool:
     return False
 
 
+def _take(message: Any, system: list[Block], turns: list[Turn]) -> None:
+    if not isinstance(message, dict):
+        raise Untranslatable("A message must be an object.")
+    match message.get("role"):
+        case "user":
+            _add(turns, "user", blocks_of(message.get("content")))
+        case "assistant":
+            _add(turns, "assistant", _assistant(message))
+        case "tool":
+            _add(turns, "user", [_tool_result(message)])
+        case "system" | "developer":
+            system += blocks_of(message.get("content"), only_text=True)
+        case _:
+            raise Untranslatable("This role is not supported for this model.", param="role")
+
+
 def _add(turns: list[Turn], role: str, blocks: list[Block]) -> None:
     if not blocks:
         return
@@ -85,36 +94,32 @@ def _trim_prefill(last: Turn) -> None:
         last["content"][-1] = {**block, "text": block["text"].rstrip()}
 
 
-def _user(message: Block, where: str) -> list[Block]:
-    return blocks_of(message.get("content"), f"{where}.content")
-
-
-def _tool(message: Block, where: str) -> list[Block]:
+def _tool_result(message: Block) -> Block:
     result: Block = {
         "type": "tool_result",
-        "tool_use_id": _tool_id(message.get("tool_call_id"), f"{where}.tool_call_id"),
+        "tool_use_id": _tool_id(message.get("tool_call_id"), "tool_call_id"),
     }
     content = message.get("content")
     if isinstance(content, str):
         if content.strip():
             result["content"] = content
-    elif blocks := blocks_of(content, f"{where}.content"):
+    elif blocks := blocks_of(content):
         result["content"] = blocks
-    return [result]
+    return result
 
 
-def _assistant(message: Block, where: str) -> list[Block]:
+def _assistant(message: Block) -> list[Block]:
     for field in ("function_call", "audio"):
         if message.get(field) is not None:
-            raise Untranslatable("This field is not supported for this model.", f"{where}.{field}")
+            raise Untranslatable("This field is not supported for this model.", param=field)
     blocks = _thinking_blocks(message.get("thinking_blocks"))
     content = message.get("content")
     if content is not None:
-        blocks += blocks_of(content, f"{where}.content", only_text=True)
-    refusal = plain_text_of(message.get("refusal"), f"{where}.refusal")
+        blocks += blocks_of(content, only_text=True)
+    refusal = plain_text_of(message.get("refusal"), "refusal")
     if refusal.strip():
         blocks.append(text_block(refusal))
-    return blocks + _tool_uses(message.get("tool_calls"), f"{where}.tool_calls")
+    return blocks + _tool_uses(message.get("tool_calls"))
 
 
 def _thinking_blocks(blocks: Any) -> list[Block]:
@@ -133,55 +138,53 @@ def _thinking_blocks(blocks: Any) -> list[Block]:
     return kept
 
 
-def _tool_uses(calls: Any, where: str) -> list[Block]:
+def _tool_uses(calls: Any) -> list[Block]:
     if calls is None:
         return []
     if not isinstance(calls, list):
-        raise Untranslatable("Tool calls must be an array.", param=where)
-    return [_tool_use(call, f"{where}[{position}]") for position, call in enumerate(calls)]
+        raise Untranslatable("Tool calls must be an array.", param="tool_calls")
+    blocks = []
+    for position, call in enumerate(calls):
+        try:
+            blocks.append(_tool_use(call))
+        except Untranslatable as refusal:
+            raise within(f"tool_calls[{position}]", refusal) from None
+    return blocks
 
 
-def _tool_use(call: Any, where: str) -> Block:
+def _tool_use(call: Any) -> Block:
     function = call.get("function") if isinstance(call, dict) else None
     if not isinstance(function, dict) or call.get("type", "function") != "function":
-        raise Untranslatable(
-            "Only calls of functions are supported for this model.", f"{where}.type"
-        )
+        raise Untranslatable("Only calls of functions are supported for this model.", param="type")
     name = function.get("name")
     if not isinstance(name, str) or not name:
-        raise Untranslatable("A function's name is needed.", f"{where}.function.name")
+        raise Untranslatable("A function's name is needed.", param="function.name")
     return {
         "type": "tool_use",
-        "id": _tool_id(call.get("id"), f"{where}.id"),
+        "id": _tool_id(call.get("id"), "id"),
         "name": name,
-        "input": _arguments(function.get("arguments"), f"{where}.function.arguments"),
+        "input": _arguments(function.get("arguments")),
     }
 
 
-def _arguments(text: Any, where: str) -> orjson.Fragment:
+def _arguments(text: Any) -> orjson.Fragment:
     """Checked and sent as written: decoding would round what JSON's numbers can hold."""
-    text = plain_text_of(text, where).strip() or "{}"
+    text = plain_text_of(text, "function.arguments").strip() or "{}"
     try:
         is_object = isinstance(orjson.loads(text), dict)
     except orjson.JSONDecodeError:
         is_object = False
     if not is_object:
-        raise Untranslatable("The arguments must be a JSON object in a string.", param=where)
+        message = "The arguments must be a JSON object in a string."
+        raise Untranslatable(message, param="function.arguments")
     return orjson.Fragment(text)
 
 
-def _tool_id(identifier: Any, where: str) -> str:
+def _tool_id(identifier: Any, param: str) -> str:
     """Ids of other providers may hold characters that are refused here; calls and results agree."""
     if not isinstance(identifier, str) or not identifier:
-        raise Untranslatable("The id of a tool call is needed.", param=where)
+        raise Untranslatable("The id of a tool call is needed.", param=param)
     if not _FOREIGN_IN_ID.search(identifier):
         return identifier
     # The checksum keeps apart the ids that differ in such characters only.
     return f"{_FOREIGN_IN_ID.sub('_', identifier)}_{zlib.crc32(identifier.encode()):08x}"
-
-
-_ROLES: Final[dict[str, tuple[str, Callable[[Block, str], list[Block]]]]] = {
-    "user": ("user", _user),
-    "assistant": ("assistant", _assistant),
-    "tool": ("user", _tool),
-}
