@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from runestone_sidecar.upstream.origin import Origin
 
+TCP_KEEPALIVE = {"TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 4}  # seconds, and probes
 HANDSHAKE_S = 3600.0  # asyncio insists on a limit of its own; the caller's is the one that counts
 
 
@@ -77,12 +78,23 @@ async def _tcp(
         raise ResolveFailed(f"cannot resolve {host}") from error
     except OSError as error:
         raise ConnectFailed(error.strerror or "cannot connect") from error
+    _keep_alive(transport)
     return transport
+
+
+def _keep_alive(transport: asyncio.Transport) -> None:
+    """A model may think for minutes: keeps NAT tables awake, and finds a dead peer meanwhile."""
+    tcp = transport.get_extra_info("socket")
+    tcp.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in TCP_KEEPALIVE.items():
+        if hasattr(socket, name):  # not everywhere
+            tcp.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
 
 
 async def _tls(transport: asyncio.Transport, context: ssl.SSLContext, host: str) -> Connection:
     loop = asyncio.get_running_loop()
     connection = Connection()
+    connection.connection_made(transport)  # a handshake that fails is told to it as a loss
     try:
         wrapped = await loop.start_tls(
             transport, connection, context, server_hostname=host, ssl_handshake_timeout=HANDSHAKE_S

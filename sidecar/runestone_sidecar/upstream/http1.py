@@ -207,7 +207,10 @@ class Connection(asyncio.Protocol):
             self._flow(response)
 
     def eof_received(self) -> None:
-        """A clean end: FIN, or over TLS a close_notify, so nobody on the way can forge it."""
+        """A clean end: FIN, or over TLS a close_notify, so that nobody on the way can forge it.
+
+        (With uvloop. asyncio's own TLS says the same of a bare FIN.)
+        """
         response = self._response
         if response is not None and response.status and self._ends_at_eof(response):
             self._finish(response)
@@ -278,6 +281,8 @@ class Connection(asyncio.Protocol):
             self._refuse(BadResponse(Phase.HEAD, f"status {status}"))
 
     def _judge_coding(self, value: bytes) -> None:
+        if self._response is None or self._response.status:
+            return  # a trailer
         if self._coded or value.strip().lower() != b"chunked":
             self._refuse(BadResponse(Phase.HEAD, "a transfer coding that nobody asked for"))
         self._coded = True

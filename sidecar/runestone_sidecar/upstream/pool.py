@@ -60,15 +60,16 @@ class Client:
         pool = self._pools.get(origin)
         if pool is None:
             pool = self._pools[origin] = Pool(origin, self._dialer, self._idle_expiry_s)
+        end = b"Content-Length: %d\r\n\r\n" % len(body)
+        if not body and method in WITHOUT_LENGTH:
+            end = b"\r\n"
+        head = b"".join((method, b" ", target, pool.after_target, headers, end))
         started_at = pool.loop.time()
         connection = pool.take()
         if connection is None:
             connection = await pool.acquire(started_at, deadlines)
-        end = b"Content-Length: %d\r\n\r\n" % len(body)
-        if not body and method in WITHOUT_LENGTH:
-            end = b"\r\n"
         response = connection.start(
-            b"".join((method, b" ", target, pool.after_target, headers, end)),
+            head,
             body,
             deadlines=deadlines,
             started_at=started_at,
@@ -83,10 +84,13 @@ class Client:
             pool = self._pools.pop(origin)
             pool.retire()
             self._retired.append(pool)
-        self._retired = [pool for pool in self._retired if pool.connections]
+        self._retired = [pool for pool in self._retired if not pool.is_empty]
 
     async def close(self) -> None:
-        """Ends every call and returns when all sockets are closed."""
+        """Ends every call and returns when all sockets are closed.
+
+        But for a call that is still connecting: it fails as soon as it has.
+        """
         pools = [*self._pools.values(), *self._retired]
         self._pools.clear()
         self._retired.clear()
@@ -118,6 +122,10 @@ class Pool:
         self._sweeper: asyncio.TimerHandle | None = None
         self._retired = self._closed = False
 
+    @property
+    def is_empty(self) -> bool:
+        return not self._taken and not self.connections
+
     def take(self) -> "Connection | None":
         """The connection used last, of those kept."""
         while self._idle:
@@ -146,19 +154,21 @@ class Pool:
     def retire(self) -> None:
         """No longer configured: keeps nothing."""
         self._retired = True
+        if self._sweeper is not None:
+            self._sweeper.cancel()
         for connection in tuple(self._idle):
             connection.close()
 
     def close(self) -> None:
         """Ends every call here; `emptied` tells when it is done."""
-        self.retire()
         self._closed = True
-        for connection in tuple(self.connections):
-            connection.abort()
         for waiter in self._waiters:
             if not waiter.done():
                 waiter.set_exception(PoolExhausted("the client is closing"))
-        self._waiters.clear()
+        self._waiters.clear()  # before a place is free: nobody is to dial now
+        self.retire()
+        for connection in tuple(self.connections):
+            connection.abort()
         if not self.connections:
             self.emptied.set()
 

@@ -194,6 +194,24 @@ async def test_body_and_reuse(raw: bytes, body: bytes, reused: bool) -> None:
     connection.close()
 
 
+async def test_switch_of_protocols_is_named() -> None:
+    connection, response, _ = begin()
+    connection.data_received(b"HTTP/1.1 101 Switching\r\nupgrade: x\r\nconnection: upgrade\r\n\r\n")
+    assert (await fault_of(response)).detail == "status 101"
+
+
+async def test_trailers_change_nothing() -> None:
+    connection, response, shelf = begin()
+    connection.data_received(
+        OK + b"transfer-encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n"
+        b"Transfer-Encoding: gzip\r\nConnection: x\r\n\r\n"
+    )
+    assert await response.read(LIMIT_BYTES) == b"hi"
+    assert response.headers == [(b"transfer-encoding", b"chunked")]
+    assert shelf.released + shelf.discarded == 1
+    connection.close()
+
+
 async def test_answer_to_head_has_no_body_whatever_it_says() -> None:
     connection, response, _ = begin(bodiless=True)
     connection.data_received(OK + b"content-length: 500\r\n\r\n")

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
 PATIENCE_S = 5.0
+SLICE_BYTES = 64 * 1024
 
 
 class PeerGoneError(Exception):
@@ -48,7 +49,9 @@ class Peer(asyncio.Protocol):
 
     def __init__(self, serve: Callable[[Peer], Coroutine[None, None, None]]) -> None:
         self.requests = 0
-        self.sent_bytes = 0  # given to the transport, which takes little more than the client does
+        self.sent_bytes = (
+            0  # taken by the transport: little more than the client took, and the kernel
+        )
         self.received_bytes = 0
         self.closed_at: float | None = None  # time.monotonic() of the client's FIN or RST
         self.was_reset = False  # by the client
@@ -70,10 +73,12 @@ class Peer(asyncio.Protocol):
 
     async def send(self, data: bytes) -> None:
         """Returns when the client takes more: where it stalls, so does the script."""
-        self._check()
-        self.sent_bytes += len(data)
-        self._transport.write(data)
-        await self._bell.until(lambda: self._writable or not self.is_open, "", within_s=None)
+        for at in range(0, max(len(data), 1), SLICE_BYTES):
+            self._check()
+            piece = data[at : at + SLICE_BYTES]
+            self.sent_bytes += len(piece)
+            self._transport.write(piece)
+            await self._bell.until(lambda: self._writable or not self.is_open, "", within_s=None)
 
     async def read(self) -> bytes:
         """What has come since the last call; b"" when the client has left."""
