@@ -9,8 +9,7 @@ from typing import Final
 from runestone_operator.cli.failure import CommandError
 
 _MODULE: Final = "runestone_sidecar"
-# Of our own environment, what is ours to set or not the sidecar's business: it takes provider keys
-# from its files alone.
+# No business of a child's: the sidecar takes keys from its files alone.
 _WITHHELD: Final = ("RUNESTONE_API_KEY", "OPENAI_API_KEY", "ANTHROPIC_API_KEY")
 
 
@@ -23,11 +22,15 @@ def sidecar_command(*arguments: str) -> list[str]:
     return [sys.executable, "-m", _MODULE, *arguments]
 
 
+def environment_without_keys() -> dict[str, str]:
+    """Ours, without the keys in it."""
+    return {name: value for name, value in os.environ.items() if name not in _WITHHELD}
+
+
 def sidecar_environment(folder: Path, **settings: str) -> dict[str, str]:
     """`folder` holds config and credentials."""
-    kept = {name: value for name, value in os.environ.items() if name not in _WITHHELD}
     return {
-        **kept,
+        **environment_without_keys(),
         "RUNESTONE_CONFIG_DIR": str(folder / "config"),
         "RUNESTONE_CREDENTIALS_DIR": str(folder / "credentials"),
         **settings,

@@ -21,7 +21,11 @@ from runestone_operator.cli.run.health import Health
 from runestone_operator.cli.run.logline import readable
 from runestone_operator.cli.run.reload import Changed, Refused, Reloader, Unchanged
 from runestone_operator.cli.run.watch import watch
-from runestone_operator.cli.sidecar import sidecar_command, sidecar_environment
+from runestone_operator.cli.sidecar import (
+    environment_without_keys,
+    sidecar_command,
+    sidecar_environment,
+)
 from runestone_operator.cli.state import StateDir
 
 _STOP_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -147,7 +151,7 @@ class Session:
         return Child(
             name="nats-server",
             command=nats.nats_command(program, self._folder, port),
-            env=os.environ,
+            env=environment_without_keys(),
             say=say,
             take_line=pass_on,
         )
