@@ -96,7 +96,7 @@ class Model(ApiModel):
     max_output_tokens: Tokens | None = None
     """Most tokens of one answer; when left out, as in the shipped table."""
     cost: ModelCost | None = None
-    """Price; when left out, as in the shipped table, and free for a model that is not in it."""
+    """Price; when left out, as in the shipped table. A model without one comes last by cost."""
 
     @rule(
         "!has(self.maxOutputTokens) || !has(self.contextWindow)"

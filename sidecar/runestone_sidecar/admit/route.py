@@ -2,7 +2,7 @@
 
 Alias, then the key's allowance, then the first rule that matches. The rule's targets come in their
 order (or one drawn by weight goes first, or all are sorted by cost), then its fallbacks. Inside a
-target the pool's strategy decides. Fallbacks never make an unknown model known.
+target the pool's strategy decides. A fallback to another model never makes an unknown one known.
 """
 
 import random
@@ -87,13 +87,14 @@ class Router:
         if rule.by_weight:
             targets = self._split(principal, policy, rule, model, query)
         offers, known = self._offers(targets, model, query, trace)
-        if not known:
-            raise model_not_found(query.model)
         if rule.by_cost:
             offers = [*by_cost(offers, query.input_tokens, query.output_tokens)]
         if rule.fallbacks:
             spare, _ = self._offers(rule.fallbacks, model, query, trace)
             offers += [offer for offer in spare if offer not in offers]
+            known = known or any(_offers_it(target, model) for target in rule.fallbacks)
+        if not known:
+            raise model_not_found(query.model)
         if not offers:
             raise NoProvider(f"No provider of model '{model}' can take this request right now.")
         return Decision(model, policy, rule, offers)
@@ -164,7 +165,9 @@ def visible_models(snapshot: Snapshot, principal: Principal) -> Mapping[str, Off
         return {}
     found: dict[str, Offer] = {}
     for rule in policy.rules:
-        for target in rule.targets:
+        for target in (*rule.targets, *rule.fallbacks):
+            if target.model is not None:
+                continue  # it answers in the place of others
             for model, offers in target.pool.offers.items():
                 offered = [o for o in offers if target.provider in (None, o.provider.name)]
                 if offered and _rule_serves(policy, rule, principal, model):
@@ -190,6 +193,13 @@ def _rule_serves(policy: Policy, rule: Rule, principal: Principal, model: str) -
     return False
 
 
+def _offers_it(target: Target, model: str) -> bool:
+    return target.model is None and any(
+        target.provider in (None, offer.provider.name)
+        for offer in target.pool.offers.get(model, ())
+    )
+
+
 def _first_match(policy: Policy, principal: Principal, model: str, query: Query) -> Rule | None:
     for rule in policy.rules:
         if rule.match is None or _applies(rule.match, principal, model, query):
@@ -199,15 +209,16 @@ def _first_match(policy: Policy, principal: Principal, model: str, query: Query)
 
 def _applies(match: Match, principal: Principal, model: str, query: Query) -> bool:
     return (
-        _concerns(match, principal, model)
+        _concerns(match, principal, model, query.model)
         and (not match.capabilities or query.needs.issuperset(match.capabilities))
         and all(query.header(name) == value for name, value in match.headers)
     )
 
 
-def _concerns(match: Match, principal: Principal, model: str) -> bool:
+def _concerns(match: Match, principal: Principal, *names: str) -> bool:
+    """`names`: the model, by the name that was asked for and by its own."""
     return (
-        (not match.models or matches(match.models, model))
+        (not match.models or any(matches(match.models, name) for name in names))
         and (not match.tenants or principal.tenant in match.tenants)
         and (not match.api_keys or principal.name in match.api_keys)
     )

@@ -160,6 +160,30 @@ def test_a_fallback_does_not_make_an_unknown_model_known() -> None:
         order(found, query("gpt-99"))
 
 
+def test_a_fallback_that_serves_the_model_itself_makes_it_known() -> None:
+    rules = (
+        Rule(name="r", targets=(Target(pool="shop/one"),), fallbacks=(Target(pool="shop/two"),)),
+    )
+    found = snapshot(pool("one", provider("a")), pool("two", provider("b", "more")), rules=rules)
+    assert order(found, query("more")) == ["two/b"]
+    assert list(visible_models(found, principal(found))) == ["m", "more"]
+
+
+@pytest.mark.parametrize("glob", ["fast", "m"])
+def test_a_rule_matches_a_model_by_its_alias_and_by_its_name(glob: str) -> None:
+    rules = (
+        Rule(name="r", match=Match(models=(glob,)), targets=(Target(pool="shop/two"),)),
+        Rule(name="rest", targets=(Target(pool="shop/one"),)),
+    )
+    found = snapshot(
+        pool("one", provider("a")),
+        pool("two", provider("b")),
+        rules=rules,
+        aliases={"fast": "m"},
+    )
+    assert order(found, query("fast")) == ["two/b"]
+
+
 def test_what_a_key_may_not_see_is_refused_like_what_does_not_exist() -> None:
     found = snapshot(pool("one", provider("a", "m", "secret")), key={"allowed_models": ["m"]})
     texts = []
