@@ -34,7 +34,7 @@ def start(cluster: Cluster, tmp_path: Path) -> Iterator[Callable[..., OperatorPr
 
     yield start_one
     for process in running:
-        process.stop(signal.SIGKILL)
+        process.stop()
 
 
 @pytest.mark.parametrize("by", [signal.SIGTERM, signal.SIGKILL], ids=["term", "kill"])

@@ -289,7 +289,7 @@ class OperatorProcess:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.process.stop(signal.SIGKILL)
+        self.process.stop()
 
     def wait_until_ready(self) -> Self:
         self.process.wait_until(lambda: self.answers("/readyz"), timeout_s=30)
