@@ -180,6 +180,25 @@ def test_files_with_mistakes_start_nothing(tmp_path: Path, shop: Shop) -> None:
     assert text.endswith("nothing started: 1 error to mend first")
 
 
+def test_a_sidecar_that_cannot_start_is_given_up(tmp_path: Path, shop: Shop) -> None:
+    ports = ("--port", "0", "--health-port", "0")
+    code, text = ended(tmp_path, "-f", str(shop), *ports, LOG_LEVEL="loud")
+
+    assert code == 1
+    assert "LOG_LEVEL must be one of" in text
+    assert text.endswith("the sidecar ended with exit code 2 before it was ready: giving up")
+
+
+def test_without_a_working_nats_server_it_serves(tmp_path: Path, shop: Shop) -> None:
+    port = free_port()
+    in_the_way = tmp_path / "state" / "run" / f"default-{port}" / "nats"
+    in_the_way.parent.mkdir(parents=True)
+    in_the_way.write_text("")
+    with running_gateway(tmp_path, "-f", str(shop), "--port", str(port)) as gateway:
+        gateway.wait_for("nats-server ended with exit code 1 before it was ready: going on without")
+        assert answers(f"{gateway.health_url}/health/ready")
+
+
 def test_nothing_given_says_what_to_give(tmp_path: Path) -> None:
     code, text = ended(tmp_path, "--port", "0", "--health-port", "0")
 

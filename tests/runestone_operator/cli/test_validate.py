@@ -169,6 +169,45 @@ def test_a_secret_in_the_place_of_a_generated_key_is_an_error_as_in_a_cluster(
     assert "does not belong to this ApiKey" in lines[1]
 
 
+def test_a_secret_that_the_operator_made_is_the_keys_own(
+    shop: Shop, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As `kubectl get secret -o yaml` gives it."""
+    shop.edit("key.yaml", "  secretRef: {name: keys, key: client}\n", "")
+    shop.write(
+        "generated.yaml",
+        """\
+        apiVersion: v1
+        kind: Secret
+        metadata:
+          name: app-api-key
+          ownerReferences:
+          - {apiVersion: runestone.dev/v1alpha1, kind: ApiKey, name: app, controller: true}
+        data:
+          api-key: c2stcnMtY2FuYXJ5LWNsaWVudC0wMTIzNDU2Nzg5YWJjZGVm
+        """,
+    )
+
+    assert validate(capsys, "-f", str(shop)) == (0, ["3 resources, 0 errors, 0 warnings"])
+
+
+def test_a_mistake_in_a_secret_is_told_without_its_value(
+    shop: Shop, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shop.edit("secrets.yaml", "stringData:", "data:")
+
+    code, lines = validate(capsys, "-f", str(shop))
+
+    assert code == 1
+    assert in_shop(shop, lines)[-3:-1] == [
+        "secrets.yaml:5: Secret/keys: data.provider:"
+        " is not base64; text as it is goes into stringData",
+        "secrets.yaml:6: Secret/keys: data.client:"
+        " is not base64; text as it is goes into stringData",
+    ]
+    assert not any("canary" in line for line in lines)
+
+
 def test_warnings_are_told_apart_and_pass(shop: Shop, capsys: pytest.CaptureFixture[str]) -> None:
     shop.edit("pool.yaml", "name: gpt-4o-mini", "name: house-model")
     shop.edit("key.yaml", "tenant: shop", "tenant: shop\n  allowedModels: ['gpt-4o', 'x-*']")

@@ -6,6 +6,9 @@ from typing import Any, Final
 
 import httpx
 
+from runestone_contract.names import HEADER_REQUEST_ID
+from runestone_operator.cli.run.logline import OWN_REQUEST_ID
+
 _POLL_S: Final = 0.05
 _ANSWER_TIMEOUT_S: Final = 2.0
 
@@ -46,7 +49,7 @@ class Health:
 
     async def chat_models(self, key: str) -> list[str]:
         """What this key may chat with."""
-        headers = {"authorization": f"Bearer {key}"}
+        headers = {"authorization": f"Bearer {key}", HEADER_REQUEST_ID: OWN_REQUEST_ID}
         answer = await self._get(f"{self._api_url}/v1/models", headers)
         if answer is None or answer.status_code != 200:
             return []

@@ -4,10 +4,11 @@ import json
 from datetime import datetime
 from typing import Any, Final
 
+OWN_REQUEST_ID: Final = "runestone-run"  # what we ask ourselves is nobody's request
 _QUIET: Final = ("debug", "info")
 
 
-def readable(line: bytes, *, with_requests: bool = True) -> str | None:
+def readable(line: bytes) -> str | None:
     """None for a line that says nothing that we have not said already."""
     try:
         record = json.loads(line)
@@ -17,7 +18,8 @@ def readable(line: bytes, *, with_requests: bool = True) -> str | None:
         return _printable(line.decode(errors="replace"))
     at = _local_time(str(record.get("time", "")))
     if record.get("message") == "request":
-        return _printable(f"{at} {_request(record)}") if with_requests else None
+        is_own = record.get("request_id") == OWN_REQUEST_ID
+        return None if is_own else _printable(f"{at} {_request(record)}")
     if record.get("level") in _QUIET:
         return None
     said = f"{at} {record.get('level')}: {record.get('message')}"

@@ -1,11 +1,8 @@
 """One `runestone run` from the first child to the last: start, tell, follow the files, stop."""
 
 import asyncio
-import contextlib
 import os
 import signal
-import sys
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,10 +13,11 @@ from runestone_operator.cli.load import Loaded
 from runestone_operator.cli.mount import BundleDir
 from runestone_operator.cli.run import nats, ports
 from runestone_operator.cli.run.child import Child, NeverReadyError
+from runestone_operator.cli.run.follow import Follower
 from runestone_operator.cli.run.greeting import Greeting, pasted_key
 from runestone_operator.cli.run.health import Health
-from runestone_operator.cli.run.logline import readable
-from runestone_operator.cli.run.reload import Changed, Refused, Reloader, Unchanged
+from runestone_operator.cli.run.reload import Reloader
+from runestone_operator.cli.run.say import pass_on, say, tell, write
 from runestone_operator.cli.run.watch import watch
 from runestone_operator.cli.sidecar import (
     environment_without_keys,
@@ -32,8 +30,6 @@ _STOP_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _DRAIN_S: Final = 25  # the sidecar's own limit, unless RUNESTONE_DRAIN_SECONDS says otherwise
 _GRACE_S: Final = 5  # beyond that
 _SLOW_START_S: Final = 15
-_SLOW_APPLY_S: Final = 10
-_POLL_S: Final = 0.02
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +70,6 @@ class Session:
         self._bundle = BundleDir(folder)
         self._health = Health(options.base_url, options.health_url)
         self._stop = asyncio.Event()
-        self._greeted = False
         self._nats = self._nats_child()
         self._sidecar = self._sidecar_child()
 
@@ -137,7 +132,7 @@ class Session:
             command=sidecar_command(),
             env=sidecar_environment(self._folder, **settings),
             say=say,
-            take_line=pass_on if options.json_log else self._tell,
+            take_line=pass_on if options.json_log else tell,
         )
 
     def _nats_child(self) -> Child | None:
@@ -175,7 +170,8 @@ class Session:
         self._sidecar.is_proven = True
         await self._greet()
         if self._reloader is not None:
-            await watch(self._reloader.source.paths, self._look)
+            follower = Follower(self._reloader, self._bundle, self._health, self._loaded)
+            await watch(self._reloader.source.paths, follower.look)
 
     async def _until_ready(self) -> None:
         ready = asyncio.ensure_future(self._health.ready())
@@ -209,68 +205,6 @@ class Session:
             notes=notes,
         )
         write("\n".join(greeting.lines()))
-        self._greeted = True
-
-    def _tell(self, line: bytes) -> None:
-        """In words, and from the greeting on: what came before were questions of our own."""
-        if (text := readable(line, with_requests=self._greeted)) is not None:
-            with contextlib.suppress(BrokenPipeError):
-                print(text, file=sys.stderr, flush=True)
-
-    async def _look(self) -> None:
-        assert self._reloader is not None
-        outcome = await asyncio.to_thread(self._reloader.look)
-        match outcome:
-            case Refused(lines):
-                say("not applied, the last good state keeps serving:")
-                write("\n".join(f"  {line}" for line in lines))
-            case Unchanged(is_mended=True):
-                say("the files are in order again, and say what serves already")
-            case Changed():
-                await self._apply(outcome)
-
-    async def _apply(self, change: Changed) -> None:
-        for line in change.warnings:
-            write(f"  {line}")
-        what = ", ".join(change.changes) or "nothing by name"
-        started_s = time.monotonic()
-        is_applied = await self._hand_over(change.loaded)
-        self._loaded = change.loaded
-        digest = change.loaded.build.digest[:12]
-        if is_applied:
-            seconds = time.monotonic() - started_s
-            say(f"{what}: configuration {digest} serves, after {seconds:.2f} s")
-            return
-        applied = await self._health.applied()
-        why = applied.refused if applied and applied.refused else "no answer"
-        say(f"{what}: the sidecar has not taken configuration {digest} over yet ({why})")
-
-    async def _hand_over(self, loaded: Loaded) -> bool:
-        """Whether the sidecar reports that it serves what was written."""
-        build, old = loaded.build, self._loaded.build
-        before = await self._health.applied()
-        stale = None
-        if before and build.credential_files != old.credential_files:
-            stale = before.credentials
-        loop = asyncio.get_running_loop()
-
-        def settle() -> None:
-            waiting = self._in_force(build.digest, stale=None)
-            asyncio.run_coroutine_threadsafe(waiting, loop).result()
-
-        await asyncio.to_thread(
-            self._bundle.write, build.config_files, build.credential_files, settle
-        )
-        return await self._in_force(build.digest, stale=stale)
-
-    async def _in_force(self, digest: str, *, stale: str | None) -> bool:
-        deadline_s = time.monotonic() + _SLOW_APPLY_S
-        while time.monotonic() < deadline_s:
-            applied = await self._health.applied()
-            if applied and applied.digest == digest and applied.credentials != stale:
-                return True
-            await asyncio.sleep(_POLL_S)
-        return False
 
 
 async def _prove(child: Child, port: int) -> None:
@@ -293,18 +227,3 @@ def _as_written(loaded: Loaded) -> list[str]:
 def _drain_s(env: Mapping[str, str] = os.environ) -> float:
     text = env.get("RUNESTONE_DRAIN_SECONDS", "")
     return float(text) if text.isascii() and text.isdigit() else _DRAIN_S
-
-
-def say(message: str) -> None:
-    write(f"{time.strftime('%H:%M:%S')} {message}")
-
-
-def write(text: str) -> None:
-    with contextlib.suppress(BrokenPipeError):  # whoever read it is gone: serving goes on
-        print(text, flush=True)
-
-
-def pass_on(line: bytes) -> None:
-    with contextlib.suppress(BrokenPipeError):
-        sys.stderr.buffer.write(line + b"\n")
-        sys.stderr.buffer.flush()

@@ -31,6 +31,10 @@ _WORDS: Final = {
 }
 _INTEGER: Final = re.compile(r"[-+]?(?:0|[1-9][0-9]{0,30})|0x[0-9a-fA-F]{1,16}|0o?[0-7]{1,22}")
 _FLOAT: Final = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]{1,4})?")
+# JSON escapes a letter beyond U+FFFF as two halves, which YAML does not know.
+_SURROGATES: Final = re.compile(
+    r"(?<!\\)((?:\\\\)*)\\u(d[89ab][0-9a-f]{2})\\u(d[c-f][0-9a-f]{2})", re.IGNORECASE
+)
 _MERGE: Final = "<<"
 _TOO_DEEP: Final = f"nested more than {MAX_DEPTH} levels deep"
 
@@ -82,6 +86,8 @@ class UnreadableError(Exception):
 
 def read_documents(text: str) -> Iterator[Node]:
     """Every document that is not empty. Raises UnreadableError."""
+    if text.lstrip()[:1] == "{":
+        text = _SURROGATES.sub(_one_letter, text)
     try:
         for event in yaml.parse(text, Loader=_LOADER):
             if isinstance(event, yaml.DocumentStartEvent):
@@ -97,6 +103,11 @@ def read_documents(text: str) -> Iterator[Node]:
         raise UnreadableError(mark.line + 1 if mark else 1, message) from None
     except yaml.YAMLError:
         raise UnreadableError(1, "not valid YAML: it holds characters that no text has") from None
+
+
+def _one_letter(found: re.Match[str]) -> str:
+    halves = bytes.fromhex(found[2] + found[3])
+    return found[1] + halves.decode("utf-16-be")
 
 
 @dataclass(slots=True)

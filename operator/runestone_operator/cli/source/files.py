@@ -77,13 +77,17 @@ def _files_at(path: str) -> Iterator[str]:
     if path == STDIN or Path(path).is_file():
         yield path
     elif Path(path).is_dir():
-        for folder, folders, files in os.walk(path):
+        for folder, folders, files in os.walk(path, onerror=_refuse):
             folders[:] = sorted(name for name in folders if not name.startswith("."))
             for name in sorted(files):
                 if name.endswith(SUFFIXES) and not name.startswith("."):
                     yield os.path.normpath(os.path.join(folder, name))
     else:
         raise CommandError(f"there is no file or folder {path}", exit_code=USAGE)
+
+
+def _refuse(error: OSError) -> None:
+    raise CommandError(f"{error.filename} cannot be read: {error.strerror}", exit_code=USAGE)
 
 
 def _stamp(file: str) -> Stamp:

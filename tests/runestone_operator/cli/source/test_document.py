@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import textwrap
 
 import pytest
@@ -43,6 +44,12 @@ def test_one_file_holds_many_documents_and_empty_ones_do_not_count() -> None:
 
 def test_json_is_read_too() -> None:
     assert values('{"a":\t[1, true, null, "x"]}') == [{"a": [1, True, None, "x"]}]
+
+
+def test_json_escapes_letters_in_its_own_way() -> None:
+    text = r'{"a": "\ud83d\ude00 \u003c \\ud83d\\ude00"}'
+
+    assert values(text) == [json.loads(text)] == [{"a": "😀 < \\ud83d\\ude00"}]
 
 
 def test_an_alias_stands_for_its_anchor_and_a_merge_fills_in_what_is_not_said() -> None:
