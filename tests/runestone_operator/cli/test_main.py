@@ -37,6 +37,37 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out.startswith("runestone 0.")
 
 
+WITHOUT_WATCHFILES = """
+import sys
+sys.modules["watchfiles"] = None
+from runestone_operator.cli.main import main
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.parametrize(
+    ("command", "code", "said"),
+    [
+        pytest.param("validate", 0, "3 resources, 0 errors", id="validate"),
+        pytest.param("run", 1, "run needs watchfiles: pip install 'runestone[", id="run"),
+    ],
+)
+def test_only_run_needs_what_standalone_installs(
+    shop: Shop, command: str, code: int, said: str
+) -> None:
+    ports = ["--port", "0", "--health-port", "0"] if command == "run" else []
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_WATCHFILES, command, "-f", str(shop), *ports],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+    assert done.returncode == code
+    assert said in done.stdout + done.stderr
+
+
 def test_a_reader_that_leaves_is_no_error(shop: Shop) -> None:
     targets = "".join(f"\n    - pool: no-{number}" for number in range(5000))
     shop.edit("policy.yaml", "\n    - pool: pool", targets)

@@ -12,9 +12,9 @@ from runestone_operator.cli.failure import FAILED, USAGE, CommandError
 from runestone_operator.cli.load import Loaded, Source, add_file_options, load
 from runestone_operator.cli.report import counted, problem_lines
 from runestone_operator.cli.run.nats import LOOPBACK
+from runestone_operator.cli.run.options import Options
 from runestone_operator.cli.run.ports import check_port, free_port
 from runestone_operator.cli.run.reload import Reloader, nothing_to_serve
-from runestone_operator.cli.run.session import Options, Session
 from runestone_operator.cli.source.environment import EnvironmentSource
 from runestone_operator.cli.source.files import STDIN, FileSource
 from runestone_operator.cli.state import StateDir, add_state_option
@@ -108,6 +108,12 @@ def run(arguments: argparse.Namespace) -> int:
 async def _session(
     options: Options, loaded: Loaded, folder: Path, state: StateDir, reloader: Reloader | None
 ) -> int:
+    # Only this needs what [standalone] installs: the other commands work without.
+    try:
+        from runestone_operator.cli.run.session import Session  # noqa: PLC0415
+    except ModuleNotFoundError as missing:
+        message = f"run needs {missing.name}: pip install 'runestone[standalone]'"
+        raise CommandError(message) from None
     session = Session(options, loaded, folder=folder, state=state, reloader=reloader)
     return await session.run()
 

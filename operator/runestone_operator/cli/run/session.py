@@ -4,18 +4,18 @@ import asyncio
 import os
 import signal
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from runestone_operator.cli.failure import FAILED
 from runestone_operator.cli.load import Loaded
 from runestone_operator.cli.mount import BundleDir
-from runestone_operator.cli.run import nats, ports
+from runestone_operator.cli.run import nats
 from runestone_operator.cli.run.child import Child, NeverReadyError
 from runestone_operator.cli.run.follow import Follower
 from runestone_operator.cli.run.greeting import Greeting, pasted_key
 from runestone_operator.cli.run.health import Health
+from runestone_operator.cli.run.options import Options
 from runestone_operator.cli.run.reload import Reloader
 from runestone_operator.cli.run.say import pass_on, say, tell, write
 from runestone_operator.cli.run.watch import watch
@@ -30,24 +30,6 @@ _STOP_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _DRAIN_S: Final = 25  # the sidecar's own limit, unless RUNESTONE_DRAIN_SECONDS says otherwise
 _GRACE_S: Final = 5  # beyond that
 _SLOW_START_S: Final = 15
-
-
-@dataclass(frozen=True, slots=True)
-class Options:
-    host: str
-    port: int
-    health_port: int
-    nats_port: int | None  # None: no NATS
-    show_key: bool
-    json_log: bool
-
-    @property
-    def base_url(self) -> str:
-        return ports.url(self.host, self.port)
-
-    @property
-    def health_url(self) -> str:
-        return ports.url(self.host, self.health_port)
 
 
 class Session:
