@@ -50,6 +50,12 @@ def test_a_finish_reason_for_every_stop_reason(stop_reason: str, finish_reason: 
     assert choice["finish_reason"] == finish_reason
 
 
+def test_the_credential_is_a_key_and_the_version_is_told() -> None:
+    version = (b"anthropic-version", b"2023-06-01")
+    assert Anthropic().auth_headers("sk-ant-1") == ((b"x-api-key", b"sk-ant-1"), version)
+    assert Anthropic().auth_headers(None) == (version,)
+
+
 BAD: dict[str, bytes] = {
     "nothing": b"",
     "a page": b"<html>502 secret</html>",

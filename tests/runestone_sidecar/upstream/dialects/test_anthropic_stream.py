@@ -25,6 +25,8 @@ def read(stream: AnthropicStream, pieces: list[bytes]) -> tuple[bytes, bool]:
         out.append(stream.finish())
     except BadReply:
         assert not stream.complete
+    else:
+        assert stream.complete
     return b"".join(out), stream.complete
 
 

@@ -44,6 +44,8 @@ def read(stream: OpenAIStream, pieces: list[bytes]) -> tuple[bool, Usage | None]
         assert stream.finish() == b""
     except BadReply:
         assert not stream.complete
+    else:
+        assert stream.complete
     return stream.complete, stream.usage
 
 
