@@ -320,9 +320,6 @@ class Connection(asyncio.Protocol):
         self._response = None
         self._served += 1
         response.end(None)
-        if self._read_paused:
-            self._read_paused = False
-            self.transport.resume_reading()
         if self._keep_alive and self._unsent is None and self._owner is not None:
             self._owner.release(self)
         else:

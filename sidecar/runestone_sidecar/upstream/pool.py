@@ -162,10 +162,9 @@ class Pool:
     def close(self) -> None:
         """Ends every call here; `emptied` tells when it is done."""
         self._closed = True
-        for waiter in self._waiters:
+        for waiter in self._waiters:  # before a place is free: nobody is to dial now
             if not waiter.done():
                 waiter.set_exception(PoolExhausted("the client is closing"))
-        self._waiters.clear()  # before a place is free: nobody is to dial now
         self.retire()
         for connection in tuple(self.connections):
             connection.abort()

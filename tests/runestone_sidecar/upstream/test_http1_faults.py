@@ -161,8 +161,10 @@ async def test_first_byte_timeout(client: Client, script: Script) -> None:
 async def test_idle_timeout_after_what_came(client: Client) -> None:
     script: Script = [head(content_type=SSE), chunk(event({"n": 1})), hang()]
     async with Provider(script) as provider:
+        started_s = time.monotonic()
         with pytest.raises(IdleTimeout) as caught:
             await drained(client, provider, deadlines(idle_s=SOON_S))
+        assert SOON_S - 0.01 <= time.monotonic() - started_s < SOON_S + 1
         assert caught.value.phase is Phase.BODY
         assert 'data: {"n":1}' in caught.value.__notes__[0]
         await provider.peers[0].closed(within_s=1)

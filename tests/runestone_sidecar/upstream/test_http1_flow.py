@@ -255,6 +255,16 @@ async def test_wait_tells_silence_from_news(client: Client) -> None:
         assert await response.next() == b""
 
 
+async def test_alarm_of_a_wait_does_not_reach_into_the_next(client: Client) -> None:
+    script: Script = [head(), pause(0.02), chunk(b"a"), pause(0.2), chunk(b"b") + b"0\r\n\r\n"]
+    async with Provider(script) as provider:
+        response = await post(client, origin_of(provider))
+        assert await response.wait(0.1)
+        assert await response.next() == b"a"
+        assert await response.wait(5)
+        assert await response.next() == b"b"
+
+
 async def test_wait_tells_of_a_loss(client: Client) -> None:
     async with Provider([head(), pause(0.02), reset()]) as provider:
         response = await post(client, origin_of(provider))

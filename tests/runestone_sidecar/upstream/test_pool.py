@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from runestone_sidecar.upstream.dial import Dialer
 from runestone_sidecar.upstream.faults import (
     BadResponse,
     ConnectFailed,
@@ -21,7 +22,7 @@ from runestone_sidecar.upstream.faults import (
     UpstreamFault,
 )
 from runestone_sidecar.upstream.origin import Deadlines, Origin
-from runestone_sidecar.upstream.pool import Client
+from runestone_sidecar.upstream.pool import Client, Pool
 from runestone_sidecar.upstream.tunnel import ProxySettings
 from runestone_testing.provider import (
     Provider,
@@ -42,6 +43,8 @@ from runestone_testing.upstream import fetch, loop_turns, origin_of, post
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
+
+    from runestone_sidecar.upstream.http1 import Connection
 
 BRIEF = Deadlines(connect_s=0.15, first_byte_s=5, idle_s=5, total_s=30)
 
@@ -86,17 +89,18 @@ async def test_no_more_than_max_idle_are_kept(client: Client) -> None:
 
 
 async def test_idle_connections_expire_one_by_one(nothing_left: None) -> None:
-    client = Client(proxies=ProxySettings(), idle_expiry_s=0.1)
+    client = Client(proxies=ProxySettings(), idle_expiry_s=0.2)
     gate = asyncio.Event()
     async with Provider() as provider:
         provider.queue(json_reply({}), [until(gate), json_reply({})])
         origin = origin_of(provider)
         both = asyncio.gather(fetch(client, origin), fetch(client, origin))
         first, second = [(await provider.requested(n)).peer for n in (1, 2)]
+        asyncio.get_running_loop().call_later(0.1, gate.set)
+        await both
+        assert first.is_open
         await first.closed(within_s=2)
         assert second.is_open
-        gate.set()
-        await both
         await second.closed(within_s=2)
         provider.answer = json_reply({})
         assert await fetch(client, origin) == b"{}"
@@ -180,6 +184,9 @@ async def test_cancelled_waiters_lose_nobody_the_turn(client: Client) -> None:
         await provider.requested()
         calls[1].cancel()
         calls[3].cancel()
+        await loop_turns()
+        (pool,) = client._pools.values()
+        assert len(pool._waiters) == 2
         gate.set()
         ends = await asyncio.gather(*calls, return_exceptions=True)
         assert [end == b"{}" for end in ends] == [True, False, True, False, True]
@@ -243,6 +250,21 @@ async def test_provider_that_speaks_first(client: Client) -> None:
         for _ in range(3):  # seen before the request is written, or after: not kept in either case
             with pytest.raises((ConnectFailed, BadResponse)):
                 await fetch(client, origin, deadlines=BRIEF)
+
+
+async def test_connection_lost_as_soon_as_it_is_open(nothing_left: None) -> None:
+    class Unlucky(Dialer):
+        async def dial(self, origin: Origin) -> Connection:
+            connection = await super().dial(origin)
+            connection.close()
+            return connection
+
+    async with Provider() as provider:
+        pool = Pool(origin_of(provider, max_connections=1), Unlucky(ProxySettings()), 1)
+        for _ in range(2):
+            with pytest.raises(ConnectFailed):
+                await pool.acquire(pool.loop.time(), BRIEF)
+        assert pool.is_empty
 
 
 async def test_prune_closes_idle_and_lets_busy_ones_end(client: Client) -> None:
