@@ -1,5 +1,6 @@
 """Contract records -> the objects of a Snapshot. Pure, and total on valid records."""
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
@@ -23,6 +24,8 @@ from runestone_sidecar.upstream.origin import Deadlines, Origin, TlsOptions, bas
 DIALECTS: Final[Mapping[str, Dialect]] = {"OpenAI": OpenAI(), "Anthropic": Anthropic()}
 
 NOWHERE: Final = Origin("http", "invalid", 80)  # of a provider that is never called
+
+_fit_for_header: Final = re.compile(r"[\x20-\x7e]+").fullmatch
 
 _FIXED_HEADERS: Final = (
     b"accept: application/json, text/event-stream\r\n"
@@ -83,7 +86,11 @@ def _build_offer(provider: Provider, model: wire.Model) -> Offer:
 
 def build_provider(pool_id: str, source: wire.Provider, credentials: Credentials) -> Provider:
     dialect = DIALECTS.get(source.dialect)
-    values = [credentials.values[name] for name in source.credentials if name in credentials.values]
+    values = [
+        value
+        for name in source.credentials
+        if (value := credentials.values.get(name)) and _fit_for_header(value)
+    ]
     try:
         origin, path = _build_origin(source, credentials), base_path(source.base_url)
         unavailable = _why_unavailable(source, dialect, values, credentials)

@@ -22,8 +22,8 @@ class ChatCompletions:
     async def answer(
         self, scope: Scope, receive: Receive, send: Send, record: Record, caller: Caller
     ) -> None:
-        body, size = await read_json(scope, receive, self.max_body_bytes)
-        request = parse_chat(body, request_id=record.request_id, now_s=time.time())
+        body, raw = await read_json(scope, receive, self.max_body_bytes)
+        request = parse_chat(body, request_id=record.request_id, now_s=time.time(), raw=raw)
         record.stream = request.stream
         plan = prepare(
             self.router,
@@ -31,7 +31,7 @@ class ChatCompletions:
             caller.principal,
             Incoming(
                 request=request,
-                body_bytes=size,
+                body_bytes=len(raw),
                 header=lambda name: _text(header(scope, name.lower().encode("latin-1"))),
                 now_s=asyncio.get_running_loop().time(),
             ),

@@ -33,8 +33,10 @@ def header(scope: Scope, wanted: bytes) -> bytes | None:
     return None
 
 
-async def read_json(scope: Scope, receive: Receive, limit_bytes: int) -> tuple[dict[str, Any], int]:
-    """The decoded object and the size of its text. Raises GatewayError or ClientGone."""
+async def read_json(
+    scope: Scope, receive: Receive, limit_bytes: int
+) -> tuple[dict[str, Any], bytes]:
+    """The object, decoded and as it came. Raises GatewayError or ClientGone."""
     _check_media(scope)
     data = await _read_body(scope, receive, limit_bytes)
     if not data:
@@ -45,7 +47,7 @@ async def read_json(scope: Scope, receive: Receive, limit_bytes: int) -> tuple[d
         raise BadRequest(f"The body is not valid JSON (at character {error.pos}).") from error
     if not isinstance(body, dict):
         raise BadRequest("The body must be a JSON object.")
-    return body, len(data)
+    return body, data
 
 
 def _check_media(scope: Scope) -> None:
@@ -83,7 +85,9 @@ def _too_large(limit_bytes: int) -> BodyTooLarge:
     return BodyTooLarge(f"The body is larger than {limit_bytes} bytes.")
 
 
-def parse_chat(body: dict[str, Any], *, request_id: str, now_s: float) -> ChatRequest:
+def parse_chat(
+    body: dict[str, Any], *, request_id: str, now_s: float, raw: bytes = b""
+) -> ChatRequest:
     """Checks what routing reads. Raises BadRequest, which names the param."""
     model = body.get("model")
     if not isinstance(model, str) or not model:
@@ -108,6 +112,7 @@ def parse_chat(body: dict[str, Any], *, request_id: str, now_s: float) -> ChatRe
         stream=stream is True,
         request_id=request_id,
         created_s=int(now_s),
+        raw=raw,
     )
 
 

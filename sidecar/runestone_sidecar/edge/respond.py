@@ -133,11 +133,10 @@ async def send_stream(send: Send, record: Record, reply: StreamedReply) -> None:
         await send({"type": "http.response.body", "body": b""})
     except (UpstreamFault, BadReply) as fault:
         kind = fault.kind if isinstance(fault, UpstreamFault) else "bad_reply"
-        record.interrupted = kind
-        frame = _lost_frame(kind)
-        if not reply.at_boundary:
-            frame = b"\n\n" + frame
-        await send({"type": "http.response.body", "body": frame, "more_body": True})
+        record.interrupted = kind if reply.error is None else "provider_error"
+        if reply.error is None:  # else the provider's own frame went out
+            frame = _lost_frame(kind) if reply.at_boundary else b"\n\n" + _lost_frame(kind)
+            await send({"type": "http.response.body", "body": frame, "more_body": True})
     finally:
         pinger.close()
         record.usage = reply.usage

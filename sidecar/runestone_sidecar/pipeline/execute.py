@@ -35,6 +35,7 @@ from runestone_sidecar.upstream import faults
 from runestone_sidecar.upstream.dialects.base import (
     BadReply,
     Dialect,
+    ProviderError,
     Rendered,
     StreamReader,
     Untranslatable,
@@ -86,6 +87,10 @@ class StreamedReply:
     @property
     def at_boundary(self) -> bool:
         return self._reader.at_boundary
+
+    @property
+    def error(self) -> ProviderError | None:
+        return self._reader.error
 
     @property
     def usage(self) -> Usage | None:

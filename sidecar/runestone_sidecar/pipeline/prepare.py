@@ -43,6 +43,7 @@ def prepare(
             stream=request.stream,
             request_id=request.request_id,
             created_s=request.created_s,
+            raw=request.raw,
         )
     return Plan(
         snapshot=snapshot,

@@ -22,6 +22,7 @@ class ChatRequest:
     stream: bool
     request_id: str
     created_s: int  # Unix seconds, for replies that are ours to date
+    raw: bytes = b""  # `body` as it came, where it did
 
     @property
     def include_usage(self) -> bool:
@@ -95,6 +96,7 @@ class StreamReader(Protocol):
     usage: Usage | None  # when the stream told it
     complete: bool  # the provider said that the reply is whole
     at_boundary: bool  # what was handed on so far ends between two events
+    error: ProviderError | None  # what the provider reported inside the stream, and is told
 
     def feed(self, data: bytes) -> bytes:
         """Client bytes for provider bytes, possibly none. Raises BadReply. Buffers are bounded."""

@@ -26,6 +26,7 @@ _PATH: Final = b"/chat/completions"
 # What a chunk must show to be worth parsing: a key of the tap's with a value that is not null. A
 # key inside a string has its quotes escaped, so text that a model wrote cannot look like one.
 _tells: Final = re.compile(rb'"(?:finish_reason|usage|error)" *: *["{]').search
+_model: Final = re.compile(rb'"model"[ \t\r\n]*:[ \t\r\n]*("[^"\\]*")').search
 _EVENT_ENDS: Final = (b"}\n\n", b"}\r\n\r\n")  # of an event that is not [DONE]
 _FIELD_NAMES: Final = (b"data", b"event", b"id", b"retry", b":", b"\n", b"\r", b"\xef\xbb\xbf")
 
@@ -37,6 +38,8 @@ class OpenAI:
         return ((b"authorization", b"Bearer " + credential.encode()),)
 
     def render_chat(self, request: ChatRequest, target: ModelTarget) -> Rendered:
+        if (spliced := splice_model(request.raw, target.upstream)) is not None:
+            return Rendered(path=_PATH, body=spliced)
         try:
             body = orjson.dumps({**request.body, "model": target.upstream})
         except orjson.JSONEncodeError:
@@ -59,6 +62,21 @@ class OpenAI:
 
     def read_error(self, status: int, body: bytes) -> ProviderError:
         return read_error(status, body)
+
+
+def splice_model(raw: bytes, upstream: str) -> bytes | None:
+    """The client's own bytes with another model in them: numbers, spaces and order as they were.
+
+    None where the model's key may stand there twice, or be spelled in a way that only a parser
+    sees: then the decoded object is what was authorized, and it alone may go out.
+    """
+    if raw.count(b'"model"') != 1 or b"\\u00" in raw:
+        return None
+    found = _model(raw)
+    if found is None:
+        return None
+    start, end = found.span(1)
+    return b"%b%b%b" % (raw[:start], orjson.dumps(upstream), raw[end:])
 
 
 class OpenAIStream:
