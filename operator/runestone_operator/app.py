@@ -49,7 +49,7 @@ class Operator:
         self._stop = asyncio.Event()
         patience = Patience(settings.canary_s, settings.silence_s, settings.outage_s)
         self._canary = Canary(settings.namespace, patience)
-        self._reconciler: Reconciler | None = None
+        self._resync: Resync | None = None
 
     async def run(self) -> None:
         self._catch_signals()
@@ -64,8 +64,8 @@ class Operator:
     async def _serve(self, health: contextlib.AsyncExitStack) -> None:
         async with Sidecars(self._settings.sidecar_port) as sidecars:
             world = World(self._kube, Cache(), self._metrics)
-            self._reconciler = reconciler = Reconciler(world, sidecars)
-            resync = Resync(
+            reconciler = Reconciler(world, sidecars)
+            self._resync = resync = Resync(
                 world.kube, world.cache, reconciler.note, selectors=SELECTORS, metrics=world.metrics
             )
             stop_kopf = asyncio.Event()
@@ -94,9 +94,11 @@ class Operator:
 
     async def _work(self, reconciler: Reconciler, resync: Resync) -> None:
         async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(sing(self._canary, self._kube, self._metrics))
+            await resync.wait_until_whole()
+            log.info("ready")
             tasks.create_task(reconciler.serve())
             tasks.create_task(resync.serve(self._settings.resync_s))
-            tasks.create_task(sing(self._canary, self._kube, self._metrics))
 
     async def _first_of(
         self, *works: Work, drain: Callable[[], Awaitable[None]] | None = None
@@ -133,9 +135,9 @@ class Operator:
         )
 
     def _why_not_ready(self) -> str | None:
-        if self._reconciler is None:
+        if self._resync is None:
             return "waiting for the CRDs of runestone.dev"
-        return None if self._reconciler.is_whole else "reading what there is in the cluster"
+        return None if self._resync.is_whole else "reading what there is in the cluster"
 
 
 async def _outlive(watching: asyncio.Task[None]) -> None:

@@ -1,8 +1,9 @@
-"""What Kopf calls: indices tell of what is, events of what is gone. No logic here.
+"""What Kopf calls: handlers of events, and of nothing else. No logic here.
 
-Every kind has an index, because Kopf calls no event handler before the indices have taken in every
-listed object: the first event means that the picture is whole. There are no handlers of changes:
-with those Kopf keeps a copy of the object in its annotations, and progress and errors as well.
+There are no handlers of changes: with those Kopf keeps a copy of the object in its annotations, and
+its progress and errors as well. There are no indices either: until all of them are filled, Kopf
+wakes every object's task for every object that comes in, which for 2,000 objects takes a minute and
+grows with the square. That the picture is whole is told by a list of our own (see watch/resync.py).
 """
 
 from collections.abc import Mapping
@@ -25,17 +26,15 @@ class Ears:
     canary: Canary
     resync: Resync
 
-    def seen(self, kind: Kind, body: Mapping[str, Any]) -> None:
+    def hear(self, kind: Kind, type: str | None, body: Mapping[str, Any]) -> None:
+        if type == "DELETED":
+            self.reconciler.gone(kind, body)
+            return
         if self.canary.is_it(kind, body["metadata"]):
             self.canary.heard(int(body["metadata"]["resourceVersion"]))
         self.reconciler.seen(kind, body)
-
-    def listed(self, kind: Kind) -> None:
-        """An object of a list, and every first list has been taken in. A later one means that the
-        watch has started over; what was deleted before that, it does not tell."""
-        if self.reconciler.is_whole:
-            self.resync.hint(kind)
-        self.reconciler.begin()
+        if type is None:  # it comes from a list, not from the watch
+            self.resync.listed(kind)
 
 
 def build_registry(ears: Ears, *, in_cluster: bool) -> kopf.OperatorRegistry:
@@ -48,15 +47,6 @@ def build_registry(ears: Ears, *, in_cluster: bool) -> kopf.OperatorRegistry:
 
 
 def _register(registry: kopf.OperatorRegistry, kind: Kind, ears: Ears) -> None:
-    where = (kind.group, kind.version, kind.plural)
-
-    @kopf.index(*where, registry=registry, id=f"see-{kind.plural}")
-    async def see(body: kopf.Body, **_: Any) -> None:
-        ears.seen(kind, body)
-
-    @kopf.on.event(*where, registry=registry, id=f"follow-{kind.plural}")
+    @kopf.on.event(kind.group, kind.version, kind.plural, registry=registry, id=kind.plural)
     async def follow(body: kopf.Body, type: str | None, **_: Any) -> None:
-        if type == "DELETED":
-            ears.reconciler.gone(kind, body)
-        elif type is None:
-            ears.listed(kind)
+        ears.hear(kind, type, body)

@@ -59,7 +59,8 @@ class Kube:
     @classmethod
     async def connect(cls, kubeconfig: str | None, metrics: Metrics) -> Self:
         """Reads where the API server is and who we are; makes no request."""
-        configuration = Configuration()
+        # Else aiohttp asks a thread for the proxy of every request, which costs 4 ms of each.
+        configuration = Configuration(client_session_kwargs={"trust_env": False})
         try:
             if kubeconfig:
                 await load_kube_config(  # type: ignore[no-untyped-call]

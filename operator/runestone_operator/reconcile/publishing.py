@@ -99,12 +99,14 @@ class Publishing:
 
         async def create(key: ApiKey) -> None:
             await create_client_key(world.kube, world.cache, key)
-            log.info("client key made", extra={"namespace": namespace, "api_key": key.meta.name})
 
+        wanting = [key for key in keys if needs_key(key, world.cache)]
         try:
-            await for_each([key for key in keys if needs_key(key, world.cache)], create)
+            await for_each(wanting, create)
         except RefusedError as error:
             return error
+        if wanting:
+            log.info("client keys made", extra={"namespace": namespace, "count": len(wanting)})
         return None
 
     async def _write(self, namespace: str, compiled: Compiled, lines: Lines) -> None:

@@ -28,25 +28,14 @@ REPORT_PACE = Pace(quiet_s=0.05, cap_s=0.5, parallel=8)
 class Reconciler:
     def __init__(self, world: World, sidecars: Sidecars) -> None:
         self._world = world
-        self._is_whole = asyncio.Event()
         self._report = self._schedule("report", Reporting(world).run, REPORT_PACE)
         delivery = Delivery(world, sidecars, report=self._mark_report)
         self._deliver = self._schedule("deliver", delivery.run, DELIVER_PACE)
         publishing = Publishing(world, deliver=self._mark_deliver, report=self._mark_report)
         self._publish = self._schedule("publish", publishing.run, PUBLISH_PACE)
 
-    @property
-    def is_whole(self) -> bool:
-        """Every list has been taken in; before that, what is missing may just not be known yet."""
-        return self._is_whole.is_set()
-
-    def begin(self) -> None:
-        """Every list has been taken in."""
-        self._is_whole.set()
-
     async def serve(self) -> None:
-        """Until cancelled."""
-        await self._is_whole.wait()
+        """Until cancelled. To be begun when everything is known: what is missing counts as gone."""
         async with asyncio.TaskGroup() as tasks:
             for schedule in (self._publish, self._deliver, self._report):
                 tasks.create_task(schedule.serve())
@@ -73,6 +62,7 @@ class Reconciler:
         for namespace in concerned.compile:
             self._publish.mark(namespace)
         self._mark_deliver(concerned.deliver)
+        self._mark_report(concerned.report)
 
     def _mark_deliver(self, namespaces: Iterable[str]) -> None:
         for namespace in namespaces:

@@ -1,8 +1,9 @@
 """The safety net under the watches: compares what we know with what the API server lists.
 
-A watch that had to start over lists what exists and says nothing of what was deleted meanwhile, so
-a revoked key would live on in our memory. Lists carry metadata only; what the watch really missed
-is then read one by one.
+At the start it tells when the picture is whole: until then, what is missing may only not have come
+in yet. Later it finds what a watch has missed. One that had to start over lists what exists and
+says nothing of what was deleted meanwhile, so a revoked key would live on in our memory. Lists
+carry metadata only; what is really missing is then read one by one.
 """
 
 import asyncio
@@ -20,6 +21,7 @@ from runestone_operator.publish.kube import Kube
 log = logging.getLogger(__name__)
 
 SETTLE_S: Final = 2.0  # what the watch is about to tell is not missed
+POLL_S: Final = 0.05
 
 Selectors = Mapping[Kind, tuple[str, str]]
 
@@ -39,13 +41,47 @@ class Resync:
         self._note = note
         self._selectors = selectors
         self._metrics = metrics
+        self.is_whole = False
         self._hints: set[Kind] = set()
         self._hinted = asyncio.Event()
 
-    def hint(self, kind: Kind) -> None:
-        """The watch of this kind has started over."""
-        self._hints.add(kind)
-        self._hinted.set()
+    def listed(self, kind: Kind) -> None:
+        """A list of this kind came in: if it is not the first, the watch has started over."""
+        if self.is_whole:
+            self._hints.add(kind)
+            self._hinted.set()
+
+    async def wait_until_whole(self) -> None:
+        """Until everything is known that there is now."""
+        async with asyncio.TaskGroup() as tasks:
+            for kind in WATCHED:
+                tasks.create_task(self._take_in(kind))
+        self.is_whole = True
+
+    async def _take_in(self, kind: Kind) -> None:
+        while True:
+            try:
+                listed, _ = await self._list(kind)
+                await self._wait_for(kind, listed)
+            except KubeError as error:
+                log.warning("list failed", extra={"kind": kind.name, "error": str(error)})
+                await asyncio.sleep(SETTLE_S)
+            else:
+                return
+
+    async def _wait_for(self, kind: Kind, listed: Mapping[Place, int]) -> None:
+        loop = asyncio.get_running_loop()
+        missing, progress_s = self._behind(kind, listed), loop.time()
+        while missing:
+            await asyncio.sleep(POLL_S)
+            left = self._behind(kind, missing)
+            if len(left) < len(missing):
+                progress_s = loop.time()
+            elif loop.time() - progress_s > SETTLE_S:  # it was deleted, or the watch is late
+                for place in left:
+                    await self._catch_up(kind, place)
+                return
+            missing = left
 
     async def serve(self, period_s: float) -> None:
         """Everything once a period, and a kind whose watch has started over soon. Until

@@ -53,6 +53,18 @@ def test_a_change_concerns_these(
     assert affected(change, cache) == Affected(frozenset(compiled), frozenset(delivered))
 
 
+def test_a_new_status_alone_is_only_to_be_reported_on(cache: Cache) -> None:
+    document = key("bank")
+    change = cache.put(view(document | {"status": {"keyPrefix": "sk-rs-0000"}}, version=5))
+    assert change is not None
+    assert affected(change, cache) == Affected(report=frozenset({"bank"}))
+
+    both = view(key("bank", enabled=False) | {"status": {}}, version=6)
+    change = cache.put(both)
+    assert change is not None
+    assert affected(change, cache) == Affected(compile=frozenset({"bank"}))
+
+
 def test_a_deleted_shared_pool_concerns_those_who_used_it(cache: Cache) -> None:
     kind = next(kind for kind in cache.counts() if kind.name == "ProviderPool")
     change = cache.remove(kind, "shop", "shared", 9)
