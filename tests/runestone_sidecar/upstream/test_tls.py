@@ -16,7 +16,12 @@ from runestone_sidecar.upstream.faults import (
 )
 from runestone_sidecar.upstream.origin import Deadlines, Origin, TlsOptions
 from runestone_sidecar.upstream.pool import Client
-from runestone_sidecar.upstream.tls import BadAuthorities, Contexts, build_context
+from runestone_sidecar.upstream.tls import (
+    MAX_CONTEXTS,
+    BadAuthorities,
+    Contexts,
+    build_context,
+)
 from runestone_sidecar.upstream.tunnel import ProxySettings
 from runestone_testing.authority import Authority
 from runestone_testing.provider import (
@@ -201,6 +206,13 @@ async def test_equal_options_share_a_context(trust: TlsOptions, authority: Autho
     assert await contexts.context_for(TlsOptions(ca_pem=bytes(authority.pem))) is first
     assert await contexts.context_for(None) is await contexts.context_for(TlsOptions())
     assert await contexts.context_for(None) is not first
+
+
+async def test_contexts_are_bounded() -> None:
+    contexts = Contexts()
+    for number in range(2 * MAX_CONTEXTS):  # authorities that rotate for years
+        await contexts.context_for(TlsOptions(ca_pem=b"%d" % number, verify=False))
+    assert len(contexts._contexts) == MAX_CONTEXTS
 
 
 async def test_idle_connection_closed_by_the_provider(
