@@ -1,18 +1,29 @@
 """uvicorn's HTTP protocol with what it lacks: a request learns at once that its client is gone.
 
 ASGI tells it only to who awaits `receive`, which would be a task for each request; the transport
-knows without one.
+knows without one. And bytes that are not HTTP are refused as everything else is.
 """
 
 import asyncio
 from collections.abc import Callable
 from typing import Final
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+import orjson
+from httptools import HttpParserError, HttpParserUpgrade
+from uvicorn._types import ASGI3Application
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from runestone_sidecar.edge.request import Scope
+from runestone_sidecar.edge.respond import envelope
+from runestone_sidecar.errors import BadRequest
 
 _ON_GONE: Final = "runestone.on_client_gone"
+
+_REFUSAL: Final = orjson.dumps(envelope(BadRequest("The request is not valid HTTP.")))
+_NOT_HTTP: Final = (
+    b"HTTP/1.1 400 Bad Request\r\ncontent-type: application/json\r\nconnection: close\r\n"
+    b"content-length: %d\r\n\r\n%b" % (len(_REFUSAL), _REFUSAL)
+)
 
 
 def on_client_gone(scope: Scope, call: Callable[[], object]) -> None:
@@ -76,19 +87,93 @@ class HeadHolder:
 
 
 class Protocol(HttpToolsProtocol):
+    _running: RequestResponseCycle | None = None  # uvicorn's `cycle` is the one read last
+    _upgrading = False
+
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         self._head_holder = HeadHolder(transport, self.loop)
         super().connection_made(self._head_holder)  # type: ignore[arg-type]
 
+    def data_received(self, data: bytes) -> None:
+        self._unset_keepalive_if_required()
+        try:
+            self.parser.feed_data(data)
+        except HttpParserUpgrade as upgrade:
+            self._stay(memoryview(data)[upgrade.args[0] :])
+        except HttpParserError:
+            self._refuse()
+
     def on_headers_complete(self) -> None:
+        if self.parser.should_upgrade() and self.parser.get_method() != b"CONNECT":
+            self._upgrading = True
+            return
         super().on_headers_complete()
         self._head_holder.hold_next()
 
+    def on_message_complete(self) -> None:
+        if self._upgrading:
+            return
+        super().on_message_complete()
+        if self.flow.read_paused and not self.pipeline:
+            # The last part of a large body came all at once. Whoever does not read will not
+            # notice that the client leaves.
+            self.flow.resume_reading()
+
     def connection_lost(self, exc: Exception | None) -> None:
-        cycle = self.cycle
-        pending = cycle is not None and not cycle.response_complete
+        running = self._running
         super().connection_lost(exc)
-        if pending:
-            scope: Scope = cycle.scope  # type: ignore[assignment]  # uvicorn's own TypedDict
+        self._unset_keepalive_if_required()  # after a reset too: it holds all of this
+        self.pipeline.clear()
+        if running is not None and not running.response_complete:
+            running.disconnected = True
+            running.message_event.set()
+            scope: Scope = running.scope  # type: ignore[assignment]  # uvicorn's own TypedDict
             if (call := scope.get(_ON_GONE)) is not None:
                 self.loop.call_soon(call)
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        self._running = cycle
+        super()._start_asgi_task(cycle, app)
+
+    def _stay(self, rest: memoryview) -> None:
+        """A wish for another protocol is answered in this one, as RFC 9110 lets a server do.
+
+        Java's HttpClient wishes for h2c with the first request of each connection. The parser
+        takes the body for the other protocol's, so the head is read again without the wish.
+        """
+        while True:
+            self._upgrading = False
+            try:
+                self.parser.feed_data(self._head_without_upgrade())
+                self.parser.feed_data(rest)
+            except HttpParserUpgrade as upgrade:
+                rest = rest[upgrade.args[0] :]
+            except HttpParserError:
+                self._refuse()
+                return
+            else:
+                return
+
+    def _head_without_upgrade(self) -> bytes:
+        first = (self.parser.get_method(), self.url, self.parser.get_http_version().encode())
+        lines = [b"%b %b HTTP/%b" % first]
+        for name, value in self.headers:
+            if name not in {b"connection", b"upgrade"}:
+                lines.append(b"%b: %b" % (name, value))
+            elif b"close" in value.lower():
+                lines.append(b"connection: close")
+        return b"\r\n".join([*lines, b"", b""])
+
+    def _refuse(self) -> None:
+        """Bytes that are not HTTP: they end the connection, but no answer to an earlier request."""
+        running = self._running
+        if running is not None and not running.response_complete:
+            if not running.more_body:
+                running.keep_alive = False
+                return
+            running.disconnected = True  # its own body is broken: nothing else may answer it
+            if running.response_started:
+                self.transport.close()
+                return
+        self.transport.write(_NOT_HTTP)
+        self.transport.close()
