@@ -45,11 +45,18 @@ class CustomResources:
     def try_create(self, document: dict[str, Any]) -> Verdict:
         plural = PLURALS[document["kind"]]
         metadata = {**document["metadata"], "namespace": self.namespace}
+        try:
+            return self._ask(plural, {**document, "metadata": metadata})
+        except (OSError, http.client.HTTPException):  # a kept connection that was closed
+            self._connection.close()
+            return self._ask(plural, {**document, "metadata": metadata})
+
+    def _ask(self, plural: str, document: dict[str, Any]) -> Verdict:
         self._connection.request(
             "POST",
             f"/apis/{API_VERSION}/namespaces/{self.namespace}/{plural}"
             "?dryRun=All&fieldValidation=Strict",
-            body=json.dumps({**document, "metadata": metadata}),
+            body=json.dumps(document),
             headers={
                 "Authorization": f"Bearer {self._token}",
                 "Content-Type": "application/json",

@@ -9,6 +9,7 @@ import asyncio
 import socket
 import struct
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, cast
 
 if TYPE_CHECKING:
@@ -108,14 +109,16 @@ class Peer(asyncio.Protocol):
 
     def abort(self) -> None:
         """Closes at once, without what is not sent yet."""
-        self._transport.abort()
+        with suppress(AttributeError):  # Python 3.11.2: of a TLS transport that is closed
+            self._transport.abort()
 
     def reset(self) -> None:
         """RST, at once."""
         linger = struct.pack("ii", 1, 0)
         tcp = self._transport.get_extra_info("socket")
         tcp.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
-        self._transport.abort()
+        with suppress(AttributeError):  # Python 3.11.2: of a TLS transport that is closed
+            self._transport.abort()
 
     # --- asyncio.Protocol
 
