@@ -78,6 +78,6 @@ def retry_after_s(after: bytes | None, after_ms: bytes | None) -> float | None:
 def _seconds_until(date: bytes) -> float:
     try:
         when = email.utils.parsedate_to_datetime(date.decode("latin-1"))
-    except ValueError:
+        return when.timestamp() - time.time()
+    except (ValueError, OverflowError):
         return -1.0
-    return when.timestamp() - time.time()

@@ -59,6 +59,9 @@ def test_every_fault_has_a_verdict(kind: type[faults.UpstreamFault]) -> None:
         pytest.param(b"inf", None, None, id="inf"),
         pytest.param(b"", b"", None, id="empty"),
         pytest.param(None, None, None, id="absent"),
+        pytest.param(b"Mon, 01 Jan 9999999999 00:00:00 GMT", None, None, id="C8-no-such-year"),
+        pytest.param(b"Mon, 01 Jan 2030 00:00:00 +9999999999", None, None, id="C8-no-such-zone"),
+        pytest.param(b"Mon, 01 Jan 0001 00:00:00 -0000", None, None, id="C8-the-first-year"),
         pytest.param(b"3", b"garbage", 3.0, id="bad-milliseconds-good-seconds"),
     ],
 )
