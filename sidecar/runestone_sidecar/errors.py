@@ -123,6 +123,14 @@ class NotReady(GatewayError):
 
 
 @dataclass
+class Draining(GatewayError):
+    message: str = "The gateway is shutting down; send the request again."
+    code: str | None = "draining"
+    retry_after_s: float | None = 1.0
+    status: ClassVar[int] = 503
+
+
+@dataclass
 class UpstreamTimeout(GatewayError):
     code: str | None = "upstream_timeout"
     status: ClassVar[int] = 504

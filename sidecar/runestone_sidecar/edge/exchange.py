@@ -20,7 +20,7 @@ from runestone_sidecar.config.snapshot import Principal, Snapshot
 from runestone_sidecar.edge.protocol import on_client_gone
 from runestone_sidecar.edge.request import ClientGone, Receive, Scope, Send, header
 from runestone_sidecar.edge.respond import close_after_discarding, send_error
-from runestone_sidecar.errors import BodyTooLarge, GatewayError, Internal, NotReady
+from runestone_sidecar.errors import BodyTooLarge, Draining, GatewayError, Internal, NotReady
 from runestone_sidecar.pipeline.plan import Record
 from runestone_sidecar.telemetry.log import Clock, LineWriter
 from runestone_sidecar.telemetry.traffic import NONE, Traffic
@@ -70,8 +70,8 @@ class Exchanges:
         except ClientGone:
             record.client_gone = True
         except asyncio.CancelledError:
-            if not record.client_gone:
-                raise
+            if not record.client_gone and not record.status:  # the time to drain is over
+                await send_error(send, record, Draining())
         except Exception:
             log.exception("request %s failed", record.request_id)
             if not record.status:
@@ -136,7 +136,7 @@ class Exchanges:
         traffic = self.traffic
         key = record.principal.id if record.principal else NONE
         provider = record.offer.provider.id if record.offer else NONE
-        model = record.model or NONE
+        model = record.offer.model if record.offer else NONE  # what was asked for may be anything
         traffic.requests[key, model, provider, record.status] += 1
         traffic.duration[model, provider].observe(seconds)
         if record.first_byte_s is not None:

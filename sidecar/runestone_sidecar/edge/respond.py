@@ -18,10 +18,13 @@ from runestone_sidecar.edge.request import Receive, Send
 from runestone_sidecar.errors import (
     MAX_RETRY_AFTER_S,
     BodyTooLarge,
+    Draining,
     GatewayError,
+    Internal,
     MethodNotAllowed,
     ProviderRefused,
     RateLimited,
+    UpstreamFailed,
 )
 from runestone_sidecar.pipeline.execute import StreamedReply, WholeReply
 from runestone_sidecar.pipeline.plan import Record
@@ -29,8 +32,9 @@ from runestone_sidecar.upstream.dialects.base import BadReply
 from runestone_sidecar.upstream.faults import UpstreamFault
 
 LINGER_S: Final = 2.0
+_LOST: Final = "The provider's stream was lost before it was whole."
 PING_AFTER_S: Final = 15.0
-PING: Final = b": ping\n\n"
+PING: Final = {"type": "http.response.body", "body": b": ping\n\n", "more_body": True}
 
 _REQUEST_ID: Final = HEADER_REQUEST_ID.encode()
 _PROVIDER: Final = HEADER_PROVIDER.encode()
@@ -122,11 +126,12 @@ async def send_stream(send: Send, record: Record, reply: StreamedReply) -> None:
     record.status = 200
     headers = _headers(record, b"text/event-stream; charset=utf-8")
     headers.append((b"cache-control", b"no-cache"))
-    await send({"type": "http.response.start", "status": 200, "headers": headers})
     pinger = Pinger(send, reply)
     try:
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
         data = reply.first
         while data:
+            pinger.sending = True
             await send({"type": "http.response.body", "body": data, "more_body": True})
             pinger.sent()
             data = await reply.next()
@@ -135,55 +140,63 @@ async def send_stream(send: Send, record: Record, reply: StreamedReply) -> None:
         kind = fault.kind if isinstance(fault, UpstreamFault) else "bad_reply"
         record.interrupted = kind if reply.error is None else "provider_error"
         if reply.error is None:  # else the provider's own frame went out
-            frame = _lost_frame(kind) if reply.at_boundary else b"\n\n" + _lost_frame(kind)
-            await send({"type": "http.response.body", "body": frame, "more_body": True})
+            error = UpstreamFailed(_LOST, code=f"upstream_{kind}")
+            await _send_last_frame(send, reply, error)
+    except asyncio.CancelledError:
+        if not record.client_gone:
+            record.interrupted = "draining"
+            await _send_last_frame(send, reply, Draining())
+        raise
+    except Exception:
+        record.interrupted = "internal_error"
+        await _send_last_frame(send, reply, Internal())
+        raise
     finally:
         pinger.close()
         record.usage = reply.usage
         reply.close()
 
 
-def _lost_frame(kind: str) -> bytes:
-    error = {
-        "message": "The provider's stream was lost before it was whole.",
-        "type": "api_error",
-        "param": None,
-        "code": f"upstream_{kind}",
-    }
-    return b"data: " + orjson.dumps({"error": error}) + b"\n\n"
+async def _send_last_frame(send: Send, reply: StreamedReply, error: GatewayError) -> None:
+    frame = b"data: " + orjson.dumps(envelope(error)) + b"\n\n"
+    if not reply.at_boundary:
+        frame = b"\n\n" + frame
+    await send({"type": "http.response.body", "body": frame, "more_body": True})
 
 
 class Pinger:
     """A comment after each 15 s of silence, between two events: idle proxies keep the stream.
 
-    One timer a stream, looked at when it fires: a chunk costs it one reading of the clock.
+    One timer a stream, looked at when it fires: a chunk costs it one reading of the clock. A ping
+    goes out at once or not at all: one that had to wait could come to stand inside an event.
     """
 
     def __init__(self, send: Send, reply: StreamedReply) -> None:
+        self.sending = False
         self._send = send
         self._reply = reply
         self._loop = asyncio.get_running_loop()
         self._last_s = self._loop.time()
         self._timer = self._loop.call_later(PING_AFTER_S, self._look)
-        self._ping: asyncio.Task[None] | None = None
 
     def sent(self) -> None:
+        self.sending = False
         self._last_s = self._loop.time()
 
     def close(self) -> None:
         self._timer.cancel()
-        if self._ping is not None:
-            self._ping.cancel()
 
     def _look(self) -> None:
         silent_s = self._loop.time() - self._last_s
         if silent_s >= PING_AFTER_S:
-            if self._reply.at_boundary and (self._ping is None or self._ping.done()):
-                message = {"type": "http.response.body", "body": PING, "more_body": True}
-                self._ping = self._loop.create_task(self._deliver(message))
+            if not self.sending and self._reply.at_boundary:
+                self._ping()
             self._last_s += silent_s
             silent_s = 0.0
         self._timer = self._loop.call_later(PING_AFTER_S - silent_s, self._look)
 
-    async def _deliver(self, message: dict[str, Any]) -> None:
-        await self._send(message)
+    def _ping(self) -> None:
+        step = self._send(PING).__await__()
+        with contextlib.suppress(StopIteration):
+            next(step)  # a client that does not read makes it wait
+        step.close()

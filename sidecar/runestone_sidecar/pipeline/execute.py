@@ -47,6 +47,7 @@ from runestone_sidecar.upstream.response import Response
 
 MAX_REPLY_BYTES: Final = 64 * 1024 * 1024
 MAX_ERROR_BYTES: Final = 256 * 1024
+LAST_WORDS_S: Final = 0.5  # from the last event to the end of the provider's message
 _LAST_WORD = "; every other provider was tried"
 
 
@@ -98,12 +99,21 @@ class StreamedReply:
 
     async def next(self) -> bytes:
         """Client bytes; b"" when the reply is whole. Raises UpstreamFault or BadReply."""
+        reader, response = self._reader, self._response
         while not self._ended:
-            data = await self._response.next()
+            try:
+                if reader.complete and not (response.complete or await response.wait(LAST_WORDS_S)):
+                    data = b""
+                else:
+                    data = await response.next()
+            except faults.UpstreamFault:
+                if not reader.complete:  # else only the end of the HTTP message is missing
+                    raise
+                data = b""
             if not data:
                 self._ended = True
-                return self._reader.finish()
-            if out := self._reader.feed(data):
+                return reader.finish()
+            if out := reader.feed(data):
                 return out
         return b""
 

@@ -28,7 +28,7 @@ class Record:
     path: str = ""
     principal: Principal | None = None
     config: str = ""
-    model: str | None = None  # a configured name, so safe as a label
+    model: str | None = None  # as asked for, aliases resolved: a rule may take any name
     stream: bool = False
     offer: Offer | None = None  # the one that answered, or was tried last
     attempts: int = 0

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
+from prometheus_client import generate_latest
 
 from runestone_contract.config import Config
 from runestone_sidecar.app import Parts, Server, build
@@ -21,9 +22,19 @@ class Gateway:
     parts: Parts
     port: int
     client: httpx.AsyncClient  # with the key, at /v1
+    server: Server
+    serving: asyncio.Task[None]
 
     async def chat(self, **fields: object) -> httpx.Response:
         return await self.client.post(CHAT, json=question(**fields))
+
+    def metrics(self) -> str:
+        return generate_latest(self.parts.health.metrics.registry).decode()
+
+    async def drain(self) -> None:
+        """As SIGTERM has it; what is not done after a second is cancelled."""
+        self.server.should_exit = True
+        await self.serving
 
 
 def question(**fields: object) -> dict[str, object]:
@@ -55,7 +66,7 @@ async def gateway(
             trust_env=False,
             timeout=20,
         ) as client:
-            yield Gateway(parts, port, client)
+            yield Gateway(parts, port, client, server, serving)
     finally:
         server.should_exit = True
         await serving
