@@ -74,7 +74,12 @@ def build(settings: Settings) -> Parts:
     def prune(snapshot: Snapshot) -> None:
         providers = snapshot.providers()
         client.prune({provider.origin for provider in providers})
-        load.prune({provider.id for provider in providers}, snapshot.pools.keys())
+        ids = {provider.id for provider in providers}
+        load.prune(ids, snapshot.pools.keys())
+        if metrics.traffic.is_full:
+            metrics.traffic.prune(
+                keys=snapshot.principal_ids(), models=snapshot.models(), providers=ids
+            )
 
     holder.on_swap(prune)
     return Parts(

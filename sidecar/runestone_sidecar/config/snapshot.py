@@ -123,6 +123,12 @@ class Snapshot:
     def providers(self) -> list[Provider]:
         return [provider for pool in self.pools.values() for provider in pool.providers]
 
+    def principal_ids(self) -> set[str]:
+        return {found.id for by in (self.keys, self.service_accounts) for found in by.values()}
+
+    def models(self) -> set[str]:
+        return {model for pool in self.pools.values() for model in pool.offers}
+
 
 @functools.lru_cache(maxsize=1024)
 def _pattern(globs: tuple[str, ...]) -> re.Pattern[str]:

@@ -6,7 +6,7 @@ request is a few integer additions on one thread. Labels must come from the snap
 
 from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Set
 from typing import Any, Final
 
 from prometheus_client.core import (
@@ -18,6 +18,7 @@ from prometheus_client.core import (
 from prometheus_client.registry import Collector
 
 BOUNDS_S: Final = (0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)
+MAX_LABEL_SETS: Final = 10_000  # before those of what is no longer configured are dropped
 NONE: Final = "-"  # the label of what was never decided, e.g. the provider of a refused request
 
 
@@ -66,6 +67,23 @@ class Traffic(Collector):
         self.attempts: defaultdict[tuple[str, str], int] = defaultdict(int)
         # (provider, reason)
         self.interrupted: defaultdict[tuple[str, str], int] = defaultdict(int)
+
+    @property
+    def is_full(self) -> bool:
+        return len(self.requests) + len(self.spent) + len(self.attempts) >= MAX_LABEL_SETS
+
+    def prune(self, *, keys: Set[str], models: Set[str], providers: Set[str]) -> None:
+        """Forgets what is configured no more.
+
+        Only once it adds up: what was counted last is still to be fetched by Prometheus.
+        """
+        keys, models, providers = keys | {NONE}, models | {NONE}, providers | {NONE}
+        for whose in (self.requests, self.spent):
+            _keep(whose, lambda k: k[0] in keys and k[1] in models and k[2] in providers)
+        for where in (self.duration, self.first_byte):
+            _keep(where, lambda k: k[0] in models and k[1] in providers)
+        for tried in (self.attempts, self.interrupted):
+            _keep(tried, lambda k: k[0] in providers)
 
     def collect(self) -> Iterator[Metric]:
         """May run on another thread while requests add: it copies before it walks."""
@@ -119,6 +137,11 @@ class Traffic(Collector):
             cost.add_metric(labels, spent.cost_picodollars / 1e12)
         yield tokens
         yield cost
+
+
+def _keep(family: dict[Any, Any], wanted: Callable[[Any], bool]) -> None:
+    for labels in [labels for labels in family if not wanted(labels)]:
+        del family[labels]
 
 
 def _counter(
