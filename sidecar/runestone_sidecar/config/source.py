@@ -17,6 +17,7 @@ from runestone_sidecar.config.holder import Holder
 from runestone_sidecar.config.loader import Loader
 
 POLL_S: Final = 0.1
+UNREADABLE: Final = "the files could not be read; the log has the reason"
 RETRY_S: Final = 1.0  # files that were refused may have been half-written
 
 log = logging.getLogger(__name__)
@@ -40,6 +41,12 @@ class Source:
             if error.reason != holder.refused:
                 log.warning("configuration refused, the last good one serves: %s", error.reason)
             holder.refuse(error.reason)
+            return
+        except Exception:
+            # A fault of ours must not end the watch: no later configuration would ever serve.
+            if holder.refused != UNREADABLE:
+                log.exception("configuration refused, the last good one serves")
+            holder.refuse(UNREADABLE)
             return
         finally:
             gc.enable()
@@ -81,12 +88,15 @@ def _signature(directory: Path) -> object:
     except OSError:
         pass
     try:
-        return tuple(
-            sorted(
-                (entry.name, stat.st_mtime_ns, stat.st_size, stat.st_ino)
-                for entry in os.scandir(directory)
-                if (stat := entry.stat())
-            )
-        )
+        with os.scandir(directory) as entries:
+            return tuple(sorted(_look(entry) for entry in entries))
     except OSError:
         return None
+
+
+def _look(entry: "os.DirEntry[str]") -> tuple[object, ...]:
+    try:
+        stat = entry.stat()
+    except OSError:  # a link to nowhere, as editors leave them
+        return (entry.name,)
+    return (entry.name, stat.st_mtime_ns, stat.st_size, stat.st_ino)

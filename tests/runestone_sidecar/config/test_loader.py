@@ -11,7 +11,7 @@ from runestone_contract.config import Config, Key
 from runestone_sidecar.config import loader as loader_module
 from runestone_sidecar.config.holder import Holder
 from runestone_sidecar.config.loader import Loader
-from runestone_sidecar.config.source import Source
+from runestone_sidecar.config.source import Source, signature
 from runestone_sidecar.telemetry.metrics import Metrics
 from runestone_testing import bundles
 
@@ -169,3 +169,36 @@ async def test_unknown_fields_and_kinds_of_a_newer_operator_are_ignored(tmp_path
     await source.refresh()
     assert holder.current is not None
     assert len(holder.current.pools) == 1
+
+
+async def test_d1_files_that_no_reader_foresaw_do_not_end_the_watch(tmp_path: Path) -> None:
+    bundles.publish(tmp_path, config(1))
+    source, holder = fresh(tmp_path)
+    await source.refresh()
+    good = holder.current
+    watch = asyncio.create_task(source.watch())
+    # A lone surrogate is JSON, and cannot be encoded again to compare it with its digest.
+    strange = encode(config()).index.replace(b'"shop"', b'"\\ud800"')
+    try:
+        bundles.swap(tmp_path / "config", {"index.json": strange})
+        await _until(lambda: holder.refused is not None)
+        assert holder.current is good
+        digest = bundles.publish(tmp_path, config(2))
+        await _until(lambda: holder.current is not None and holder.current.digest == digest)
+        assert holder.refused is None
+    finally:
+        watch.cancel()
+        await asyncio.gather(watch, return_exceptions=True)
+
+
+async def test_a_link_to_nowhere_hides_no_change(tmp_path: Path) -> None:
+    (tmp_path / ".#index.json").symlink_to("somebody@somewhere")
+    before = signature((tmp_path,))
+    (tmp_path / "index.json").write_bytes(b"{}")
+    assert signature((tmp_path,)) != before
+
+
+async def _until(happened: Callable[[], bool]) -> None:
+    async with asyncio.timeout(5):
+        while not happened():
+            await asyncio.sleep(0.01)
