@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import logging
 import random
+import resource
 import signal
 import socket
 from collections.abc import AsyncIterator, Iterator
@@ -31,6 +32,10 @@ from runestone_sidecar.telemetry.traffic import Traffic
 from runestone_sidecar.upstream.pool import Client
 
 BACKLOG = 4096
+TELLING_S = 1  # how long a scrape may outlast the last request
+LAST_WORDS_S = 1.0  # for requests that are told that the time to drain is over
+STALLED_S = 120  # a client that takes nothing for so long is cut off by the kernel
+KEEPALIVE_S = {"TCP_KEEPIDLE": 60, "TCP_KEEPINTVL": 15}  # finds clients that vanished
 
 log = logging.getLogger(__name__)
 
@@ -97,7 +102,7 @@ def build(settings: Settings) -> Parts:
 class Server(uvicorn.Server):
     """One of the process's two servers; signals are the process's business."""
 
-    def __init__(self, app: App, settings: Settings, *, host: str, port: int) -> None:
+    def __init__(self, app: App, *, host: str, port: int, drain_s: float) -> None:
         super().__init__(
             uvicorn.Config(
                 app,
@@ -111,7 +116,7 @@ class Server(uvicorn.Server):
                 server_header=False,
                 proxy_headers=False,
                 timeout_keep_alive=75,
-                timeout_graceful_shutdown=max(1, int(settings.drain_s)),
+                timeout_graceful_shutdown=max(1, int(drain_s)),
             )
         )
         self.listener = listen(host, port)
@@ -125,6 +130,14 @@ class Server(uvicorn.Server):
         host, port = self.listener.getsockname()[:2]
         return f"{host}:{port}"
 
+    async def cut(self) -> None:
+        """Ends what the drain did not wait for; each tells its client."""
+        tasks = [*self.server_state.tasks]
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks, timeout=LAST_WORDS_S)
+
 
 def listen(host: str, port: int) -> socket.socket:
     """Raises SettingsError where the address is taken or not ours."""
@@ -136,7 +149,25 @@ def listen(host: str, port: int) -> socket.socket:
     except OSError as error:
         listener.close()
         raise SettingsError(f"cannot listen on {host}:{port}: {error.strerror}") from error
+    _guard(listener)
     return listener
+
+
+def _guard(listener: socket.socket) -> None:
+    """What the kernel watches for us on each connection: it inherits this from its listener."""
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    options = {**KEEPALIVE_S, "TCP_USER_TIMEOUT": STALLED_S * 1000}
+    for name, value in options.items():
+        if hasattr(socket, name):  # not everywhere
+            listener.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+
+
+def lift_file_limit() -> None:
+    """The soft limit of 1,024 files is for programs that use select(); a connection is a file."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 @contextlib.asynccontextmanager
@@ -154,11 +185,11 @@ async def _background(parts: Parts) -> AsyncIterator[None]:
 
 async def serve(settings: Settings) -> None:
     """Until SIGTERM or SIGINT, and then until the requests under way are answered."""
+    lift_file_limit()
     parts = build(settings)
-    await parts.source.refresh()
-    api = Server(parts.api, settings, host=settings.host, port=settings.port)
+    api = Server(parts.api, host=settings.host, port=settings.port, drain_s=settings.drain_s)
     health = Server(
-        parts.health_app, settings, host=settings.health_host, port=settings.health_port
+        parts.health_app, host=settings.health_host, port=settings.health_port, drain_s=TELLING_S
     )
 
     def drain() -> None:
@@ -170,10 +201,12 @@ async def serve(settings: Settings) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, drain)
+    await parts.source.refresh()  # thousands of keys take a while, and SIGTERM may come meanwhile
     async with _background(parts):
         telling = asyncio.create_task(health.serve(sockets=[health.listener]))
         log.info("API on %s, health and metrics on %s", api.address, health.address)
         await api.serve(sockets=[api.listener])  # ends when drained
+        await api.cut()
         health.should_exit = True
         await telling
     log.info("drained")

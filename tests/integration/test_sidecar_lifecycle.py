@@ -1,6 +1,8 @@
 """Streams lost on the way, clients that leave, drains, and starts without a configuration."""
 
+import contextlib
 import json
+import os
 import signal
 import socket
 import subprocess
@@ -163,3 +165,53 @@ def test_a_taken_port_is_said_in_one_line(tmp_path: Path) -> None:
     assert ended.stderr.count("\n") == 1
     assert "127.0.0.1" in ended.stderr
     assert "in use" in ended.stderr
+
+
+def test_h9_a_sigterm_while_the_files_are_read_ends_it_in_order(tmp_path: Path) -> None:
+    # A pipe in the place of the index: its reader waits for us, and so we know that it reads.
+    (tmp_path / "config").mkdir()
+    os.mkfifo(tmp_path / "config" / "index.json")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "runestone_sidecar"],
+        env={
+            "PYTHONPATH": f"{ROOT}/sidecar",
+            "PORT": "0",
+            "HEALTH_PORT": "0",
+            "RUNESTONE_CONFIG_DIR": str(tmp_path / "config"),
+        },
+        stdout=subprocess.PIPE,
+    )
+    try:
+        pipe = wait_until("it reads its files", lambda: _open_if_read(tmp_path), within_s=20)
+        process.send_signal(signal.SIGTERM)
+        os.close(pipe)
+        output, _ = process.communicate(timeout=20)
+    finally:
+        process.kill()
+    assert process.returncode == 0
+    assert b'"drained"' in output
+
+
+def _open_if_read(root: Path) -> int | None:
+    with contextlib.suppress(OSError):
+        return os.open(root / "config" / "index.json", os.O_WRONLY | os.O_NONBLOCK)
+    return None
+
+
+def test_h10_the_rest_is_told_when_the_grace_is_over(tmp_path: Path) -> None:
+    with running_echo(chunk_delay_s=30) as echo:
+        with running_sidecar(
+            serving(echo, tmp_path), tmp_path, RUNESTONE_DRAIN_SECONDS="1"
+        ) as sidecar:
+            client = start_stream(sidecar)
+            sidecar.process.send_signal(signal.SIGTERM)
+            received = b""
+            while part := client.recv(65536):
+                received += part
+            client.close()
+            assert sidecar.process.wait(10) == 0
+            lines = sidecar.lines()
+    assert b'"code":"draining"' in received
+    assert not received.endswith(b"0\r\n\r\n")
+    assert [line for line in lines if line["level"] == "error" and "exception" in line] == []
+    assert [line for line in lines if line.get("interrupted") == "draining"]

@@ -11,24 +11,12 @@ import pytest
 from runestone_testing import bundles
 from runestone_testing import provider as scripts
 from runestone_testing.echo import completion
-from runestone_testing.gateway import Gateway, gateway, question
+from runestone_testing.gateway import Gateway, gateway
+from runestone_testing.gateway import raw_request as request
 from runestone_testing.provider import json_reply
 
 OK = json_reply(completion("fine"))
 Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
-
-
-def request(*headers: str, **fields: object) -> bytes:
-    body = json.dumps(question(**fields)).encode()
-    lines = [
-        "POST /v1/chat/completions HTTP/1.1",
-        "host: x",
-        "content-type: application/json",
-        f"authorization: Bearer {bundles.CLIENT_KEY}",
-        *headers,
-        f"content-length: {len(body)}",
-    ]
-    return "\r\n".join([*lines, "", ""]).encode() + body
 
 
 @asynccontextmanager

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,11 +11,12 @@ import httpx
 import pytest
 
 from runestone_contract.config import Pool, Timeouts
+from runestone_sidecar import app
 from runestone_sidecar.edge import respond
 from runestone_sidecar.edge.respond import Pinger
 from runestone_testing import bundles
 from runestone_testing import provider as scripts
-from runestone_testing.gateway import gateway, question
+from runestone_testing.gateway import gateway, question, raw_request
 from runestone_testing.provider import SSE, chunk, event, head
 
 WHOLE = chunk(
@@ -118,3 +120,21 @@ async def test_a_ping_never_waits_for_a_client_that_does_not_read(
         await looked.wait()
     pinger.close()
     assert len(sent) == 1
+
+
+async def test_f6_a_client_that_stops_reading_is_cut_off(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(app, "STALLED_S", 1)
+    piece = chunk(event({"choices": [{"index": 0, "delta": {"content": "x" * 60_000}}]}))
+    script: list[Any] = [head(content_type=SSE), *[piece] * 800, scripts.hang()]
+    async with scripts.Provider(script) as one:
+        async with gateway(tmp_path, bundles.config(bundles.provider(f"{one.url}/v1"))) as found:
+            with socket.create_connection(("127.0.0.1", found.port)) as client:
+                client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8192)
+                client.sendall(raw_request(stream=True))
+                peer = (await one.requested()).peer
+                await peer.closed(within_s=15)
+            await until(lambda: found.parts.traffic.in_flight == 0)
+            assert found.parts.traffic.clients_gone == 1
+            assert peer.sent_bytes < 30_000_000, "the provider was not made to wait"

@@ -1,6 +1,7 @@
 """The sidecar's own servers inside the test's event loop, for faults scripted beside it."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -35,6 +36,7 @@ class Gateway:
         """As SIGTERM has it; what is not done after a second is cancelled."""
         self.server.should_exit = True
         await self.serving
+        await self.server.cut()
 
 
 def question(**fields: object) -> dict[str, object]:
@@ -43,6 +45,20 @@ def question(**fields: object) -> dict[str, object]:
         "messages": [{"role": "user", "content": "hello"}],
     }
     return given | fields
+
+
+def raw_request(*headers: str, **fields: object) -> bytes:
+    """A chat request as it goes over the wire."""
+    body = json.dumps(question(**fields)).encode()
+    lines = [
+        "POST /v1/chat/completions HTTP/1.1",
+        "host: x",
+        "content-type: application/json",
+        f"authorization: Bearer {bundles.CLIENT_KEY}",
+        *headers,
+        f"content-length: {len(body)}",
+    ]
+    return "\r\n".join([*lines, "", ""]).encode() + body
 
 
 @asynccontextmanager
@@ -54,7 +70,7 @@ async def gateway(
     used = Settings(root / "config", root / "credentials", port=0, drain_s=1, **settings)  # type: ignore[arg-type]
     parts = build(used)
     await parts.source.refresh()
-    server = Server(parts.api, used, host="127.0.0.1", port=0)
+    server = Server(parts.api, host="127.0.0.1", port=0, drain_s=1)
     port = server.listener.getsockname()[1]
     serving = asyncio.create_task(server.serve(sockets=[server.listener]))
     try:
