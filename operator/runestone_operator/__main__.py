@@ -20,7 +20,8 @@ def main() -> None:
     except SettingsError as error:
         sys.exit(f"runestone-operator: {error}")
     except WatchEndedError as error:
-        log.error("the watch has ended, the process must be started anew", exc_info=error)
+        message = "the watch has ended, the process must be started anew"
+        log.error(message, exc_info=error, extra={"cause": error.cause})
         sys.exit(1)
     except Exception:
         log.exception("failed")

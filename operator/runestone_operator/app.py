@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import logging
 import signal
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Collection, Coroutine
 from typing import Final
 
 import kopf
@@ -68,21 +68,21 @@ class Operator:
             self._resync = resync = Resync(
                 world.kube, world.cache, reconciler.note, selectors=SELECTORS, metrics=world.metrics
             )
-            stop_kopf = asyncio.Event()
-            watching = await self._start_kopf(Ears(reconciler, self._canary, resync), stop_kopf)
+            stop_kopf, ours = asyncio.Event(), asyncio.all_tasks()
+            watches = await self._start_kopf(Ears(reconciler, self._canary, resync), stop_kopf)
             try:
                 await self._first_of(
-                    _outlive(watching), self._work(reconciler, resync), drain=reconciler.drain
+                    _outlive(watches), self._work(reconciler, resync), drain=reconciler.drain
                 )
             finally:
                 # Kopf goes last: in its end it cancels every task that it finds on the loop.
                 await health.aclose()
                 stop_kopf.set()
-                await asyncio.wait([watching], timeout=DRAIN_S)
+                with contextlib.suppress(Exception):
+                    await kopf.run_tasks(watches, ignored=ours)
 
-    async def _start_kopf(self, ears: Ears, stop: asyncio.Event) -> asyncio.Task[None]:
-        ours = asyncio.all_tasks()
-        roots = await kopf.spawn_tasks(
+    async def _start_kopf(self, ears: Ears, stop: asyncio.Event) -> Collection[asyncio.Task[None]]:
+        watches = await kopf.spawn_tasks(
             registry=build_registry(ears, in_cluster=self._settings.kubeconfig is None),
             settings=kopf_settings(),
             standalone=True,
@@ -90,7 +90,7 @@ class Operator:
             stop_flag=stop,
         )
         self._catch_signals()  # Kopf has put its own in their place
-        return asyncio.create_task(kopf.run_tasks(roots, ignored=ours), name="kopf")
+        return watches
 
     async def _work(self, reconciler: Reconciler, resync: Resync) -> None:
         async with asyncio.TaskGroup() as tasks:
@@ -140,9 +140,8 @@ class Operator:
         return None if self._resync.is_whole else "reading what there is in the cluster"
 
 
-async def _outlive(watching: asyncio.Task[None]) -> None:
-    try:
-        await asyncio.shield(watching)
-    except Exception as error:
-        raise WatchEndedError(type(error).__name__) from error
-    raise WatchEndedError("no error")
+async def _outlive(watches: Collection[asyncio.Task[None]]) -> None:
+    """Kopf's tasks do not end unless it has given up."""
+    done, _ = await asyncio.wait(watches, return_when=asyncio.FIRST_COMPLETED)
+    error = next(iter(done)).exception()
+    raise WatchEndedError(type(error).__name__) from error

@@ -12,7 +12,9 @@ import time
 from typing import Any, Final, TextIO
 
 _SECRET: Final = re.compile(r"(sk-[A-Za-z0-9_-]{5})[A-Za-z0-9_-]{4,}|(Bearer\s+)\S+", re.IGNORECASE)
-_BODY: Final = re.compile(r"[{\[].*", re.DOTALL)
+_QUOTES: Final = re.compile(r"(exception=|[{\[]).*", re.DOTALL)
+_QUOTING: Final = ("kopf", "asyncio")  # they quote objects, and an object may be a Secret
+_FRAMES: Final = 40  # lines of a stack: where it broke is at its end
 _ATTEMPT: Final = re.compile(r"Request attempt #(\d+)")
 _BUILT_IN: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
@@ -25,8 +27,8 @@ def mask(text: str) -> str:
 class JsonFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         message = record.getMessage()
-        if record.name.startswith("kopf"):
-            message = _BODY.sub("…", message)  # it quotes objects, and an object may be a Secret
+        if record.name.startswith(_QUOTING):
+            message = _QUOTES.sub("…", message)
         line: dict[str, Any] = {
             "time": _timestamp(record.created),
             "level": record.levelname.lower(),
@@ -34,7 +36,7 @@ class JsonFormatter(logging.Formatter):
             "message": mask(message),
         }
         fields = {key: value for key, value in vars(record).items() if key not in _BUILT_IN}
-        if not record.name.startswith("kopf"):
+        if not record.name.startswith(_QUOTING):
             line |= {key: _masked(value) for key, value in fields.items()}
         if record.exc_info and record.exc_info[0] is not None:
             line["exception"] = mask(self._stack(record))
@@ -45,7 +47,7 @@ class JsonFormatter(logging.Formatter):
         assert record.exc_info is not None
         stack = self.formatException(record.exc_info)
         kept = [line for line in stack.splitlines() if line.startswith(("Traceback", "  "))]
-        return "\n".join([*kept, getattr(record.exc_info[0], "__name__", "")])
+        return "\n".join([*kept[-_FRAMES:], getattr(record.exc_info[0], "__name__", "")])
 
 
 def _masked(value: object) -> object:

@@ -75,7 +75,12 @@ def test_kopf_quotes_no_objects(stream: io.StringIO) -> None:
     configure_logging("info", stream=stream)
     logging.getLogger("kopf.x").warning("Ignoring an event: {'object': {'data': 'c2VjcmV0'}}")
     logging.getLogger("kopf.x").warning("body ['c2VjcmV0']", extra={"k8s_ref": "c2VjcmV0"})
-    assert [line["message"] for line in lines(stream)] == ["Ignoring an event: …", "body …"]
+    logging.getLogger("asyncio").error("Task<x>: exception=ValueError('c2VjcmV0')>")
+    assert [line["message"] for line in lines(stream)] == [
+        "Ignoring an event: …",
+        "body …",
+        "Task<x>: …",
+    ]
     assert "c2VjcmV0" not in stream.getvalue()
 
 
