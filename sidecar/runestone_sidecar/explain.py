@@ -11,6 +11,7 @@ from typing import Any, TextIO
 import orjson
 
 from runestone_contract.bundle import BundleError
+from runestone_sidecar.admit.auth import usable
 from runestone_sidecar.admit.load import LoadStore
 from runestone_sidecar.admit.route import Router, Trace
 from runestone_sidecar.config.loader import Loader
@@ -42,6 +43,7 @@ def decide(snapshot: Snapshot, question: dict[str, Any]) -> dict[str, Any]:
     try:
         principal = _principal(snapshot, question.get("api_key"))
         answer["api_key"] = principal.id
+        usable(principal, time.time())
         incoming = _incoming(question)
         query = build_query(incoming)
         answer["asked"] = {

@@ -27,7 +27,7 @@ def authenticate(
         principal = snapshot.service_accounts.get(service_account) if service_account else None
         if principal is None:
             raise Unauthorized(_MISSING)
-        return _usable(principal, now_s)
+        return usable(principal, now_s)
     if len(key) > MAX_KEY_BYTES:
         raise Unauthorized(_UNKNOWN)
     sha256 = digest(key)
@@ -37,10 +37,11 @@ def authenticate(
     not_after_s = principal.hashes[sha256]
     if not_after_s is not None and now_s >= not_after_s:
         raise Unauthorized("This API key was rotated out; use the new one.")
-    return _usable(principal, now_s)
+    return usable(principal, now_s)
 
 
-def _usable(principal: Principal, now_s: float) -> Principal:
+def usable(principal: Principal, now_s: float) -> Principal:
+    """Raises Unauthorized where it is disabled or has expired."""
     if not principal.enabled:
         raise Unauthorized("This API key is disabled.")
     if principal.expires_at_s is not None and now_s >= principal.expires_at_s:
