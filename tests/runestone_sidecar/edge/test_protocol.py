@@ -5,6 +5,7 @@ import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,7 +14,7 @@ from runestone_testing import provider as scripts
 from runestone_testing.echo import completion
 from runestone_testing.gateway import Gateway, gateway
 from runestone_testing.gateway import raw_request as request
-from runestone_testing.provider import json_reply
+from runestone_testing.provider import SSE, chunk, event, head, json_reply
 
 OK = json_reply(completion("fine"))
 Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
@@ -57,10 +58,10 @@ async def test_f3_f7_a_client_that_sent_ahead_and_leaves_ends_the_call(tmp_path:
 async def test_f3_a_client_that_leaves_after_a_large_body_ends_the_call(tmp_path: Path) -> None:
     # More than uvicorn's high-water mark, in one read, while the body is awaited.
     whole = request(user="x" * 70_000)
-    head, end, body = whole.partition(b"\r\n\r\n")
+    start, end, body = whole.partition(b"\r\n\r\n")
     async with scripts.Provider([scripts.hang()]) as one:
         async with serving(tmp_path, one) as (found, (_, writer)):
-            writer.write(head + end)
+            writer.write(start + end)
             await until(lambda: found.parts.traffic.in_flight == 1)
             writer.write(body)
             peer = (await one.requested()).peer
@@ -131,19 +132,43 @@ async def test_garbage_sent_ahead_does_not_cut_into_the_answer(tmp_path: Path) -
 
 
 async def test_a_broken_body_is_refused_and_ends_the_request(tmp_path: Path) -> None:
-    head = request().partition(b"\r\n\r\n")[0].rpartition(b"\r\n")[0]
+    start = request().partition(b"\r\n\r\n")[0].rpartition(b"\r\n")[0]
     async with scripts.Provider(OK) as one, serving(tmp_path, one) as (found, (reader, writer)):
-        writer.write(head + b"\r\ntransfer-encoding: chunked\r\n\r\nnot a size\r\n")
+        writer.write(start + b"\r\ntransfer-encoding: chunked\r\n\r\nnot a size\r\n")
         assert (await answer(reader))[0] == 400
         assert await reader.read() == b""
         await until(lambda: found.parts.traffic.in_flight == 0)
 
 
-async def test_a_413_reaches_a_client_that_leaves_without_reading_on(tmp_path: Path) -> None:
-    head = request().partition(b"\r\n\r\n")[0].rpartition(b"\r\n")[0]
+async def test_a_413_reaches_a_client_that_leaves_without_reading_on(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    start = request().partition(b"\r\n\r\n")[0].rpartition(b"\r\n")[0]
     async with scripts.Provider(OK) as one, serving(tmp_path, one) as (found, (reader, writer)):
-        writer.write(head + b"\r\ncontent-length: 99999999\r\n\r\nxxx")
+        writer.write(start + b"\r\ncontent-length: 99999999\r\n\r\nxxx")
         assert (await answer(reader))[0] == 413
         writer.close()
         await until(lambda: found.parts.traffic.in_flight == 0)
         assert found.parts.traffic.clients_gone == 0
+    assert caplog.records == []
+
+
+async def test_f7_a_request_sent_ahead_holds_up_no_running_stream(tmp_path: Path) -> None:
+    sent_ahead = asyncio.Event()
+    script: list[Any] = [
+        head(content_type=SSE) + chunk(event({"choices": [], "id": "first"})),
+        scripts.until(sent_ahead),
+        chunk(event({"choices": [], "id": "second"})),
+        scripts.hang(),
+    ]
+    async with scripts.Provider(script) as one:
+        async with serving(tmp_path, one) as (_, (reader, writer)):
+            writer.write(request(stream=True))
+            async with asyncio.timeout(5):
+                await reader.readuntil(b"first")
+                writer.write(request())
+                await writer.drain()
+                for _ in range(20):  # until the gateway has read it
+                    await asyncio.sleep(0)
+                sent_ahead.set()
+                await reader.readuntil(b"second")
