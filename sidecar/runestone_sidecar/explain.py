@@ -91,7 +91,7 @@ def _incoming(question: dict[str, Any]) -> Incoming:
         request=parse_chat(body, request_id="explain", now_s=time.time()),
         body_bytes=len(orjson.dumps(body)),
         header=lambda name: headers.get(name.lower()),
-        now_s=0.0,
+        clock=time.monotonic,
     )
 
 

@@ -8,7 +8,7 @@ from runestone_sidecar.admit.route import Router
 from runestone_sidecar.edge.exchange import Caller
 from runestone_sidecar.edge.request import Receive, Scope, Send, header, parse_chat, read_json
 from runestone_sidecar.edge.respond import send_stream, send_whole
-from runestone_sidecar.pipeline.execute import Executor, WholeReply
+from runestone_sidecar.pipeline.execute import Executor, StreamedReply
 from runestone_sidecar.pipeline.plan import Record
 from runestone_sidecar.pipeline.prepare import Incoming, prepare
 
@@ -33,15 +33,15 @@ class ChatCompletions:
                 request=request,
                 body_bytes=len(raw),
                 header=lambda name: _text(header(scope, name.lower().encode("latin-1"))),
-                now_s=asyncio.get_running_loop().time(),
+                clock=asyncio.get_running_loop().time,
             ),
         )
         record.model = plan.decision.model
         reply = await self.executor.execute(plan, record)
-        if isinstance(reply, WholeReply):
-            await send_whole(send, record, reply)
-        else:
+        if isinstance(reply, StreamedReply):
             await send_stream(send, record, reply)
+        else:
+            await send_whole(send, record, reply)
 
 
 def _text(value: bytes | None) -> str | None:

@@ -17,8 +17,14 @@ from runestone_contract.names import HEADER_REQUEST_ID
 from runestone_sidecar.admit.auth import authenticate
 from runestone_sidecar.config.holder import Holder
 from runestone_sidecar.config.snapshot import Principal, Snapshot
-from runestone_sidecar.edge.protocol import on_client_gone
-from runestone_sidecar.edge.request import ClientGone, Receive, Scope, Send, header
+from runestone_sidecar.edge.request import (
+    CLIENT_GONE,
+    ClientGone,
+    Receive,
+    Scope,
+    Send,
+    header,
+)
 from runestone_sidecar.edge.respond import close_after_discarding, send_error
 from runestone_sidecar.errors import BodyTooLarge, Draining, GatewayError, Internal, NotReady
 from runestone_sidecar.pipeline.plan import Record
@@ -57,7 +63,6 @@ class Exchanges:
 
     async def serve(self, scope: Scope, receive: Receive, send: Send, answer: Answer) -> None:
         record = self._open(scope)
-        self._watch_client(scope, record)
         self.traffic.in_flight += 1
         try:
             caller = self._caller(scope, record)
@@ -65,11 +70,11 @@ class Exchanges:
         except GatewayError as error:
             await send_error(send, record, error)
             if isinstance(error, BodyTooLarge):
-                on_client_gone(scope, lambda: None)  # it has its answer
                 await close_after_discarding(send, receive)
         except ClientGone:
             record.client_gone = True
-        except asyncio.CancelledError:
+        except asyncio.CancelledError as cancelled:
+            record.client_gone = CLIENT_GONE in cancelled.args
             if not record.client_gone and not record.status:  # the time to drain is over
                 await send_error(send, record, Draining())
         except Exception:
@@ -100,16 +105,6 @@ class Exchanges:
         if given is not None and _FIT_FOR_ID.fullmatch(given):
             return given.decode("ascii")
         return f"req_{self.rng.getrandbits(96):024x}"
-
-    def _watch_client(self, scope: Scope, record: Record) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-
-        def gone() -> None:
-            record.client_gone = True
-            task.cancel()
-
-        on_client_gone(scope, gone)
 
     def _caller(self, scope: Scope, record: Record) -> Caller:
         snapshot = self.holder.current

@@ -5,7 +5,6 @@ knows without one. And bytes that are not HTTP are refused as everything else is
 """
 
 import asyncio
-from collections.abc import Callable
 from typing import Final
 
 import orjson
@@ -13,12 +12,11 @@ from httptools import HttpParserError, HttpParserUpgrade
 from uvicorn._types import ASGI3Application
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from runestone_sidecar.edge.request import Scope
+from runestone_sidecar.edge.request import CLIENT_GONE
 from runestone_sidecar.edge.respond import envelope
 from runestone_sidecar.errors import BadRequest
 
-_ON_GONE: Final = "runestone.on_client_gone"
-
+_INTERIM: Final = b"HTTP/1.1 1"  # 100 Continue: the client waits for it
 _REFUSAL: Final = orjson.dumps(envelope(BadRequest("The request is not valid HTTP.")))
 _NOT_HTTP: Final = (
     b"HTTP/1.1 400 Bad Request\r\ncontent-type: application/json\r\nconnection: close\r\n"
@@ -26,34 +24,19 @@ _NOT_HTTP: Final = (
 )
 
 
-def on_client_gone(scope: Scope, call: Callable[[], object]) -> None:
-    """`call` runs when the connection is lost before the response is complete."""
-    scope[_ON_GONE] = call
-
-
 class HeadHolder:
     """A transport that sends a response's head together with what follows it: one system call less.
 
-    uvicorn writes the head by itself; it is held until the next write, or until the event loop's
-    next turn where nothing follows at once.
+    uvicorn writes the head by itself. It is held until the next write, the end of the response or
+    the close: the endpoints here give a head only with its first bytes in hand.
     """
 
-    __slots__ = (
-        "_flush",
-        "_held",
-        "_holding",
-        "_loop",
-        "_transport",
-        "get_extra_info",
-        "is_closing",
-    )
+    __slots__ = ("_held", "_holding", "_transport", "get_extra_info", "is_closing")
 
-    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, transport: asyncio.Transport) -> None:
         self._transport = transport
-        self._loop = loop
         self._holding = False
         self._held: bytes | None = None
-        self._flush: asyncio.Handle | None = None
         self.is_closing = transport.is_closing
         self.get_extra_info = transport.get_extra_info
 
@@ -64,22 +47,19 @@ class HeadHolder:
         if self._held is not None:
             data = self._held + data
             self._held = None
-            if self._flush is not None:
-                self._flush.cancel()
-        elif self._holding:
+        elif self._holding and not data.startswith(_INTERIM):
             self._holding = False
             self._held = data
-            self._flush = self._loop.call_soon(self._write_held)
             return
         self._transport.write(data)
 
-    def _write_held(self) -> None:
+    def flush(self) -> None:
         if self._held is not None:
             held, self._held = self._held, None
             self._transport.write(held)
 
     def close(self) -> None:
-        self._write_held()
+        self.flush()
         self._transport.close()
 
     def __getattr__(self, name: str) -> object:
@@ -87,11 +67,14 @@ class HeadHolder:
 
 
 class Protocol(HttpToolsProtocol):
+    """A request whose connection is lost before its response is complete is cancelled."""
+
     _running: RequestResponseCycle | None = None  # uvicorn's `cycle` is the one read last
+    _task: asyncio.Task[None]
     _upgrading = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        self._head_holder = HeadHolder(transport, self.loop)
+        self._head_holder = HeadHolder(transport)
         super().connection_made(self._head_holder)  # type: ignore[arg-type]
 
     def data_received(self, data: bytes) -> None:
@@ -108,7 +91,6 @@ class Protocol(HttpToolsProtocol):
             self._upgrading = True
             return
         super().on_headers_complete()
-        self._head_holder.hold_next()
 
     def on_message_complete(self) -> None:
         if self._upgrading:
@@ -119,6 +101,10 @@ class Protocol(HttpToolsProtocol):
             # notice that the client leaves.
             self.flow.resume_reading()
 
+    def on_response_complete(self) -> None:
+        self._head_holder.flush()  # of a response without a body, to HEAD say
+        super().on_response_complete()
+
     def connection_lost(self, exc: Exception | None) -> None:
         running = self._running
         super().connection_lost(exc)
@@ -127,13 +113,14 @@ class Protocol(HttpToolsProtocol):
         if running is not None and not running.response_complete:
             running.disconnected = True
             running.message_event.set()
-            scope: Scope = running.scope  # type: ignore[assignment]  # uvicorn's own TypedDict
-            if (call := scope.get(_ON_GONE)) is not None:
-                self.loop.call_soon(call)
+            self._task.cancel(CLIENT_GONE)
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
         self._running = cycle
-        super()._start_asgi_task(cycle, app)
+        self._head_holder.hold_next()
+        self._task = task = self.loop.create_task(cycle.run_asgi(app))
+        task.add_done_callback(self.tasks.discard)
+        self.tasks.add(task)
 
     def _stay(self, rest: memoryview) -> None:
         """A wish for another protocol is answered in this one, as RFC 9110 lets a server do.

@@ -18,6 +18,7 @@ Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 MAX_MODEL_LENGTH: Final = 256
+CLIENT_GONE: Final = "client gone"  # the message of a cancellation for it; others mean a shutdown
 
 
 class ClientGone(Exception):

@@ -14,7 +14,7 @@ from runestone_contract.names import (
     HEADER_PROVIDER,
     HEADER_REQUEST_ID,
 )
-from runestone_sidecar.edge.request import Receive, Send
+from runestone_sidecar.edge.request import CLIENT_GONE, Receive, Send
 from runestone_sidecar.errors import (
     MAX_RETRY_AFTER_S,
     BodyTooLarge,
@@ -26,9 +26,9 @@ from runestone_sidecar.errors import (
     RateLimited,
     UpstreamFailed,
 )
-from runestone_sidecar.pipeline.execute import StreamedReply, WholeReply
+from runestone_sidecar.pipeline.execute import StreamedReply
 from runestone_sidecar.pipeline.plan import Record
-from runestone_sidecar.upstream.dialects.base import BadReply
+from runestone_sidecar.upstream.dialects.base import BadReply, Reply
 from runestone_sidecar.upstream.faults import UpstreamFault
 
 LINGER_S: Final = 2.0
@@ -56,7 +56,7 @@ def _headers(record: Record, content_type: bytes) -> Headers:
     return headers
 
 
-async def send_whole(send: Send, record: Record, reply: WholeReply) -> None:
+async def send_whole(send: Send, record: Record, reply: Reply) -> None:
     record.status, record.usage = 200, reply.usage
     await _send_body(send, 200, _headers(record, b"application/json"), reply.body)
 
@@ -109,7 +109,7 @@ async def close_after_discarding(send: Send, receive: Receive) -> None:
 
     would reset the connection, and the answer would be lost with it.
     """
-    with contextlib.suppress(TimeoutError):
+    with contextlib.suppress(TimeoutError, asyncio.CancelledError):  # it has its answer
         async with asyncio.timeout(LINGER_S):
             while True:
                 message = await receive()
@@ -142,8 +142,8 @@ async def send_stream(send: Send, record: Record, reply: StreamedReply) -> None:
         if reply.error is None:  # else the provider's own frame went out
             error = UpstreamFailed(_LOST, code=f"upstream_{kind}")
             await _send_last_frame(send, reply, error)
-    except asyncio.CancelledError:
-        if not record.client_gone:
+    except asyncio.CancelledError as cancelled:
+        if CLIENT_GONE not in cancelled.args:
             record.interrupted = "draining"
             await _send_last_frame(send, reply, Draining())
         raise

@@ -8,7 +8,7 @@ import asyncio
 import random
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final
 
 import orjson
@@ -37,6 +37,7 @@ from runestone_sidecar.upstream.dialects.base import (
     Dialect,
     ProviderError,
     Rendered,
+    Reply,
     StreamReader,
     Untranslatable,
     Usage,
@@ -49,12 +50,6 @@ MAX_REPLY_BYTES: Final = 64 * 1024 * 1024
 MAX_ERROR_BYTES: Final = 256 * 1024
 LAST_WORDS_S: Final = 0.5  # from the last event to the end of the provider's message
 _LAST_WORD = "; every other provider was tried"
-
-
-@dataclass(slots=True)
-class WholeReply:
-    body: bytes
-    usage: Usage | None
 
 
 class AttemptFailed(Exception):
@@ -129,7 +124,7 @@ class StreamedReply:
             self._load = None
 
 
-Reply = WholeReply | StreamedReply
+Answer = Reply | StreamedReply
 
 
 class Executor:
@@ -148,7 +143,7 @@ class Executor:
         self._random = rng
         self._sleep = sleep
 
-    async def execute(self, plan: Plan, record: Record) -> Reply:
+    async def execute(self, plan: Plan, record: Record) -> Answer:
         """Raises GatewayError when no offer answered."""
         offers = plan.decision.offers
         for position, offer in enumerate(offers):
@@ -162,7 +157,7 @@ class Executor:
                     raise _exhausted(failure, record) from failure
         raise AssertionError("a decision has an offer")  # pragma: no cover
 
-    async def _offer(self, plan: Plan, offer: Offer, record: Record) -> Reply:
+    async def _offer(self, plan: Plan, offer: Offer, record: Record) -> Answer:
         """One provider: its credentials in turn, its retries. Raises AttemptFailed."""
         retry, heads = offer.provider.retry, offer.provider.heads
         tries, credential, fresh = 1, 0, False
@@ -194,7 +189,7 @@ class Executor:
             raise failure
         await self._sleep(wait_s)
 
-    async def _attempt(self, plan: Plan, offer: Offer, head: bytes, record: Record) -> Reply:
+    async def _attempt(self, plan: Plan, offer: Offer, head: bytes, record: Record) -> Answer:
         provider = offer.provider
         dialect = provider.dialect
         assert dialect is not None  # routing leaves such providers out
@@ -237,10 +232,10 @@ class Executor:
         return reply
 
 
-async def _read(dialect: Dialect, plan: Plan, response: Response) -> Reply:
+async def _read(dialect: Dialect, plan: Plan, response: Response) -> Answer:
     if not plan.request.stream:
         reply = dialect.read_chat(plan.request, await response.read(MAX_REPLY_BYTES))
-        return WholeReply(reply.body, reply.usage)
+        return reply
     content_type = response.header(b"content-type") or b""
     if not content_type.startswith(b"text/event-stream"):
         raise BadReply("a stream was asked for, something else came")

@@ -12,6 +12,8 @@ from runestone_sidecar.upstream.dialects.base import ChatRequest
 BYTES_PER_TOKEN: Final = 4  # English text; JSON's own characters make it a little high
 OUTPUT_TOKENS: Final = 512  # expected where the request sets no limit
 
+_CHAT: Final = frozenset({"Chat"})
+_FIELD_NEEDS: Final = (("stream", "Streaming"), ("tools", "Tools"), ("logprobs", "Logprobs"))
 _PART_NEEDS: Final = {"image_url": "Vision", "input_audio": "Audio"}
 
 
@@ -22,7 +24,7 @@ class Incoming:
     request: ChatRequest
     body_bytes: int
     header: Callable[[str], str | None]
-    now_s: float  # on the event loop's clock
+    clock: Callable[[], float]  # the event loop's
 
 
 def prepare(
@@ -50,7 +52,7 @@ def prepare(
         principal=principal,
         request=request,
         decision=decision,
-        deadline_s=None if timeout_s is None else incoming.now_s + timeout_s,
+        deadline_s=None if timeout_s is None else incoming.clock() + timeout_s,
     )
 
 
@@ -70,18 +72,12 @@ def build_query(incoming: Incoming) -> Query:
 
 def needs_of(body: Mapping[str, Any]) -> frozenset[str]:
     """Capabilities, as a model of a ProviderPool lists them, that the request cannot do without."""
-    needs = {"Chat"}
-    if body.get("stream"):
-        needs.add("Streaming")
-    if body.get("tools"):
-        needs.add("Tools")
-    if body.get("logprobs"):
-        needs.add("Logprobs")
+    needs = [need for field, need in _FIELD_NEEDS if body.get(field)]
     response_format = body.get("response_format")
     if isinstance(response_format, dict) and response_format.get("type") == "json_schema":
-        needs.add("JSONSchema")
-    needs.update(_PART_NEEDS[kind] for kind in _part_types(body) if kind in _PART_NEEDS)
-    return frozenset(needs)
+        needs.append("JSONSchema")
+    needs += (_PART_NEEDS[kind] for kind in _part_types(body) if kind in _PART_NEEDS)
+    return _CHAT.union(needs) if needs else _CHAT
 
 
 def _part_types(body: Mapping[str, Any]) -> Iterator[str]:

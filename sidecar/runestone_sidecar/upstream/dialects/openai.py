@@ -26,7 +26,7 @@ _PATH: Final = b"/chat/completions"
 # What a chunk must show to be worth parsing: a key of the tap's with a value that is not null. A
 # key inside a string has its quotes escaped, so text that a model wrote cannot look like one.
 _tells: Final = re.compile(rb'"(?:finish_reason|usage|error)" *: *["{]').search
-_model: Final = re.compile(rb'"model"[ \t\r\n]*:[ \t\r\n]*("[^"\\]*")').search
+_model: Final = re.compile(rb'"model"[ \t\r\n]*:[ \t\r\n]*("[^"\\]*")').match
 _EVENT_ENDS: Final = (b"}\n\n", b"}\r\n\r\n")  # of an event that is not [DONE]
 _FIELD_NAMES: Final = (b"data", b"event", b"id", b"retry", b":", b"\n", b"\r", b"\xef\xbb\xbf")
 
@@ -72,7 +72,7 @@ def splice_model(raw: bytes, upstream: str) -> bytes | None:
     """
     if raw.count(b'"model"') != 1 or b"\\u00" in raw:
         return None
-    found = _model(raw)
+    found = _model(raw, raw.index(b'"model"'))
     if found is None:
         return None
     start, end = found.span(1)
