@@ -113,3 +113,25 @@ async def test_a_request_id_is_the_clients_where_it_is_fit(found: Gateway) -> No
     assert answer.headers["x-request-id"] == "mine-1"
     answer = await found.client.get("/models", headers={"x-request-id": "has blanks"})
     assert answer.headers["x-request-id"].startswith("req_")
+
+
+@pytest.mark.parametrize(
+    ("piece", "status"),
+    [
+        pytest.param(b"{},", 400, id="P11-objects"),
+        pytest.param(b"[],", 400, id="P11-arrays"),
+        pytest.param(b"1,", 400, id="P11-numbers"),
+        pytest.param(b'"a text of some words, as they come",', 200, id="texts"),
+    ],
+)
+async def test_a_body_that_would_grow_beyond_bounds_is_refused(
+    tmp_path: Path, piece: bytes, status: int
+) -> None:
+    limit_bytes = 4 << 20
+    values = piece * (limit_bytes * 9 // 10 // len(piece))
+    body = GOOD[:-1] + b',"metadata":[' + values[:-1] + b"]}"
+    async with scripts.Provider(scripts.json_reply(completion("fine"))) as one:
+        config = bundles.config(bundles.provider(f"{one.url}/v1"))
+        async with gateway(tmp_path, config, max_body_bytes=limit_bytes) as found:
+            answer = await found.client.post(CHAT, content=body, headers=JSON)
+            assert answer.status_code == status
