@@ -60,9 +60,7 @@ def belongs(text: str, number: int) -> bool:
 
 
 @pytest.mark.timeout(300)
-async def test_reloads_under_load(
-    tmp_path: Path, record_property: Callable[[str, object], None]
-) -> None:
+async def test_reloads_under_load(tmp_path: Path) -> None:
     with running_echo(chunk_delay_s=0.01, keep_bodies=False) as echo:
         digests: dict[str, int] = {}
 
@@ -79,8 +77,7 @@ async def test_reloads_under_load(
     assert set(outcomes) == {"ok"}, outcomes
     assert outcomes["ok"] > RELOADS
     assert len(seen) > RELOADS / 4, "the load hardly met a reload"
-    record_property("requests", outcomes["ok"])
-    record_property("generations seen in answers", len(seen))
+    print(f"{RELOADS} reloads, {outcomes['ok']} requests, answers of {len(seen)} configurations")
 
 
 async def _load(
