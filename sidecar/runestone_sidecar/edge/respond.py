@@ -129,7 +129,7 @@ async def send_stream(send: Send, record: Record, reply: StreamedReply) -> None:
     pinger = Pinger(send, reply)
     try:
         await send({"type": "http.response.start", "status": 200, "headers": headers})
-        data = reply.first
+        data, reply.first = reply.first, b""  # a quarter of a megabyte that is not kept
         while data:
             pinger.sending = True
             await send({"type": "http.response.body", "body": data, "more_body": True})

@@ -28,7 +28,9 @@ if TYPE_CHECKING:
 
     from runestone_sidecar.upstream.origin import Deadlines
 
-READ_HIGH_BYTES = 256 * 1024  # a body buffered beyond this pauses the provider
+READ_HIGH_BYTES = (
+    64 * 1024
+)  # a body buffered beyond this pauses the provider; one read is 4 times that
 WRITE_SLICE_BYTES = 64 * 1024  # a body up to this leaves in one write with the head
 MAX_HEAD_BYTES = 64 * 1024  # names, values and framing since the last byte of a body
 MAX_HEADERS = 256
