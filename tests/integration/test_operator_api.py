@@ -8,7 +8,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from runestone_contract.bundle import Bundle, encode
+from runestone_contract.config import Config, Key
+from runestone_operator.api.load import parse
+from runestone_operator.api.resource import ApiKey
 from runestone_operator.collect.cache import Cache, Change
+from runestone_operator.collect.published import Published
 from runestone_operator.collect.views import build_view
 from runestone_operator.errors import (
     ConflictError,
@@ -21,11 +26,16 @@ from runestone_operator.errors import (
 from runestone_operator.kinds import CONFIG_MAP, KEY, NAMESPACE, POD, POOL, SECRET, Kind
 from runestone_operator.metrics import Metrics
 from runestone_operator.publish import kube as kube_module
+from runestone_operator.publish.client_key import create_client_key, needs_key
 from runestone_operator.publish.kube import Kube
+from runestone_operator.publish.publisher import Publisher
+from runestone_operator.reconcile.publishing import Publishing
+from runestone_operator.reconcile.state import World
 from runestone_operator.watch import resync as resync_module
 from runestone_operator.watch.canary import Canary, Patience, sing
 from runestone_operator.watch.resync import Resync
 from runestone_operator.watch.streams import SELECTORS
+from runestone_testing.bodies import body
 from runestone_testing.kube import OPERATOR
 from runestone_testing.operators import SYSTEM, Cluster, eventually
 from runestone_testing.resources import key, pod, pool, secret
@@ -156,6 +166,69 @@ async def test_no_answer_is_an_error_of_its_own(cluster: Cluster, tmp_path: Path
 async def test_outside_of_a_cluster_a_kubeconfig_is_needed() -> None:
     with pytest.raises(SettingsError, match="KUBECONFIG"):
         await Kube.connect(None, Metrics())
+
+
+def keys_of(count: int) -> Config:
+    """Long enough that some thousands of them need more than one ConfigMap."""
+    keys = (Key(id=f"shop/{'k' * 60}-{number}", tenant="t" * 60) for number in range(count))
+    return Config(namespace="shop", keys=tuple(keys))
+
+
+async def test_a_smaller_bundle_leaves_no_shard_behind(
+    kube: Kube, cluster: Cluster, namespace: str
+) -> None:
+    cache = Cache()
+    publisher = Publisher(kube, cache, Published(cache))
+    large, small = encode(keys_of(8000)), encode(keys_of(10))
+    assert len(large.shards) > 1
+
+    assert await publisher.publish(namespace, large, {}) == len(large.shards) + 1
+    assert cluster.files(namespace) == text_of(large)
+    assert await publisher.publish(namespace, large, {}) == 0
+
+    await publisher.publish(namespace, small, {})
+    assert cluster.files(namespace) == text_of(small)
+
+
+def text_of(bundle: Bundle) -> dict[str, str]:
+    return {name: data.decode() for name, data in bundle.files().items()}
+
+
+async def test_a_key_that_is_there_is_taken_as_it_is(
+    kube: Kube, cluster: Cluster, namespace: str
+) -> None:
+    """As where another operator was faster, and the watch has not told it yet."""
+    made = parse(body(cluster.apply(key(namespace))))
+    assert isinstance(made, ApiKey)
+    cache = Cache()
+    await create_client_key(kube, cache, made)
+    before = cluster.secret_values(namespace, "client-api-key")
+
+    later = Cache()
+    assert needs_key(made, later)
+    await create_client_key(kube, later, made)
+
+    assert cluster.secret_values(namespace, "client-api-key") == before
+    assert later.secret(namespace, "client-api-key") == cache.secret(namespace, "client-api-key")
+    assert not needs_key(made, later)
+
+
+async def test_a_namespace_that_ends_in_the_middle_is_let_go(
+    kube: Kube, cluster: Cluster, namespace: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    world = World(kube, Cache(), Metrics())
+    for kind, document in (
+        (NAMESPACE, cluster.get("Namespace", None, namespace) or {}),
+        (POOL, cluster.apply(pool(namespace))),
+    ):
+        world.cache.put(build_view(kind, document))
+    cluster.delete("Namespace", None, namespace)
+    publishing = Publishing(world, deliver=lambda _: None, report=lambda _: None)
+
+    await publishing.run(namespace)
+
+    assert namespace not in world.states
+    assert caplog.records == []
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from runestone_contract.canonical import credentials_digest, digest
-from runestone_testing.operators import Cluster, DidNotHappenError, eventually
+from runestone_testing.operators import Cluster, DidNotHappenError, OperatorProcess, eventually
 from runestone_testing.resources import key, pod, policy, pool, secret
 from runestone_testing.sidecar_health import HealthEndpoint, HealthEndpoints
 
@@ -111,8 +111,8 @@ def test_programmed_means_that_every_sidecar_runs_it(place: Namespace) -> None:
     assert (status["sidecars"], status["digest"]) == ("3/3", short)
 
 
-def test_pods_are_woken_by_the_digest(place: Namespace) -> None:
-    place.add_pod("a")
+def test_pods_are_woken_by_the_digest(place: Namespace, operator: OperatorProcess) -> None:
+    sidecar = place.add_pod("a")
     place.cluster.apply(pool(place.name))
     place.cluster.apply(secret(place.name))
     place.wait_until_published()
@@ -124,14 +124,21 @@ def test_pods_are_woken_by_the_digest(place: Namespace) -> None:
         )
 
     eventually("woken", marks)
+    woken, asked = operator.metric(WAKINGS), sidecar.asked
+    eventually("asked again and again", lambda: sidecar.asked > asked + 2)
+    assert operator.metric(WAKINGS) == woken  # once is enough
     config, credentials = place.digest, place.credentials
 
     place.cluster.apply(secret(place.name, api_key="sk-rotated-0123456789"))
 
-    eventually(
-        "woken for the credentials alone", lambda: credentials != place.credentials and marks()
-    )
+    def marked_anew() -> bool:
+        return credentials != place.credentials and marks()
+
+    eventually("woken for the credentials alone", marked_anew)
     assert place.digest == config
+
+
+WAKINGS = 'runestone_operator_api_requests_total{kind="Pod",outcome="success",verb="annotate"}'
 
 
 def test_a_change_of_one_resource_says_nothing_of_the_others(place: Namespace) -> None:
@@ -210,6 +217,8 @@ def test_only_running_pods_with_a_sidecar_count(place: Namespace) -> None:
     "answer",
     [
         pytest.param({"answer": b"{" * 10_000_000}, id="endless"),
+        pytest.param({"answer": b'{"digest": "x", "pad": "%b"}' % (b"x" * 5000)}, id="too long"),
+        pytest.param({"answer": b'{"digest": "%b"}' % (b"x" * 65)}, id="no digest"),
         pytest.param({"answer": b"[]"}, id="list"),
         pytest.param({"answer": b"<html>"}, id="html"),
         pytest.param({"answer": b'{"digest": 5}'}, id="number"),

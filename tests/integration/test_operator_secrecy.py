@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.kube
 
-PROVIDER = "sk-canary-provider-0123456789abcdef"
+PROVIDER = "canary-provider-0123456789abcdef"  # in a form that no log masks
 SPACED = "canary provider of two words"
 BROUGHT = "sk-canary-brought-0123456789abcdefghij"
 WEBHOOK = "whsec_canaryWebhook0123456789"
