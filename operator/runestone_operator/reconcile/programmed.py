@@ -47,13 +47,14 @@ def judge(
     resource: ResourceRef, view: ResourceView, state: NamespaceState, fleet: Fleet
 ) -> Programmed | None:
     """None: as it stands, since what the status says is still so."""
-    return _obstacle(resource, state, fleet) or _progress(resource, view, fleet)
+    return _obstacle(resource, state, fleet) or _progress(resource, view, state, fleet)
 
 
 def _obstacle(resource: ResourceRef, state: NamespaceState, fleet: Fleet) -> Programmed | None:
-    compiled = state.compiled
+    """What stands in the way of the resource as it is now; an earlier version may be in force."""
+    compiled, record = state.compiled, record_of(resource)
     rollout = fleet.rollout(resource.namespace)
-    in_force = rollout is not None and record_of(resource) in rollout.lines
+    in_force = rollout is not None and record in rollout.lines
     remark = "the last good state stays in force" if in_force else "nothing of it is in force"
     if compiled.too_large is not None:
         return Programmed(False, Reason.TOO_LARGE, f"{compiled.too_large}; {remark}")
@@ -66,15 +67,18 @@ def _obstacle(resource: ResourceRef, state: NamespaceState, fleet: Fleet) -> Pro
         return Programmed(False, Reason.NOT_IN_FORCE, f"a reference does not resolve; {remark}")
     if state.failure is not None:
         return Programmed(False, Reason.WRITE_FAILED, f"{state.failure}; {remark}")
-    if not in_force:
+    if record not in state.lines:
         return Programmed(False, Reason.NOT_IN_FORCE, f"the other conditions say why; {remark}")
     return None
 
 
-def _progress(resource: ResourceRef, view: ResourceView, fleet: Fleet) -> Programmed | None:
+def _progress(
+    resource: ResourceRef, view: ResourceView, state: NamespaceState, fleet: Fleet
+) -> Programmed | None:
     record = record_of(resource)
     rollout = fleet.rollout(resource.namespace)
-    assert rollout is not None  # else nothing would be in force
+    if rollout is None or rollout.lines.get(record) != state.lines[record]:
+        return Programmed(False, Reason.WAITING, "the configuration is being written")
     tally = fleet.tally(resource.namespace, record)
     is_done = tally.have == tally.total
     if is_done:

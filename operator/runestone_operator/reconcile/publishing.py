@@ -66,9 +66,10 @@ class Publishing:
         started_s = time.monotonic()
         compiled, lines = await asyncio.to_thread(_compile, inputs)
         world.metrics.compile_duration.observe(time.monotonic() - started_s)
-        world.states[namespace] = state = NamespaceState(compiled, generations_of(inputs))
+        state = NamespaceState(compiled, lines, generations_of(inputs))
+        world.states[namespace] = state
         try:
-            await self._write(namespace, compiled, lines)
+            await self._write(namespace, state)
         except RefusedError as error:
             state.failure = error  # to be told in conditions, not only in a log
             raise
@@ -109,20 +110,21 @@ class Publishing:
             log.info("client keys made", extra={"namespace": namespace, "count": len(wanting)})
         return None
 
-    async def _write(self, namespace: str, compiled: Compiled, lines: Lines) -> None:
-        world, bundle = self._world, compiled.bundle
+    async def _write(self, namespace: str, state: NamespaceState) -> None:
+        world, bundle = self._world, state.compiled.bundle
         if bundle is None:
-            log.error("too large", extra={"namespace": namespace, "error": compiled.too_large})
+            problem = state.compiled.too_large
+            log.error("too large", extra={"namespace": namespace, "error": problem})
             return
         before = world.fleet.rollout(namespace)
         was_ours = before is not None and before.digest == bundle.digest
-        written = await self._publisher.publish(namespace, bundle, compiled.credentials)
+        written = await self._publisher.publish(namespace, bundle, state.compiled.credentials)
         if written:
             self._tell(namespace, bundle.digest, written=written, repaired=was_ours)
         elsewhere = world.fleet.publish(
             namespace,
             bundle.digest,
-            lines,
+            state.lines,
             world.published.credentials(namespace),
             pods=[pod.uid for pod in world.cache.running_pods(namespace)],
         )

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from runestone_operator.api.load import Rejected
 from runestone_operator.api.resource import Resource
 from runestone_operator.collect.cache import Cache
-from runestone_operator.collect.published import Published
+from runestone_operator.collect.published import Lines, Published
 from runestone_operator.compiler.compile import Compiled
 from runestone_operator.compiler.inputs import Inputs
 from runestone_operator.compiler.verdicts import Kind, ResourceRef, Verdict
@@ -20,6 +20,7 @@ from runestone_operator.reconcile.fleet import Fleet
 @dataclass(slots=True)
 class NamespaceState:
     compiled: Compiled
+    lines: Lines  # of its bundle
     generations: Mapping[ResourceRef, int]  # of the resources that it was compiled from
     verdicts: Mapping[ResourceRef, tuple[Verdict, ...]] = field(init=False)
     failure: KubeError | None = None  # why it could not be written

@@ -20,6 +20,7 @@ from runestone_testing.resources import pool
 
 POOL = ResourceRef(Kind.PROVIDER_POOL, "shop", "pool")
 RECORD = record_of(POOL)
+LINES = {RECORD: b"1"}
 DIGEST = "5f2c" * 16
 
 
@@ -34,13 +35,14 @@ def state_of(shown: ResourceView) -> NamespaceState:
         inputs = Inputs("shop", unparsed=[shown.resource])
     else:
         inputs = Inputs("shop", pools=[shown.resource])  # type: ignore[list-item]
-    return NamespaceState(compile_namespace(inputs), generations_of(inputs))
+    lines = {} if isinstance(shown.resource, Rejected) else LINES
+    return NamespaceState(compile_namespace(inputs), lines, generations_of(inputs))
 
 
 def fleet_of(*reports: Report | None, lines: dict[str, bytes] | None = None) -> Fleet:
     fleet = Fleet()
     pods = [str(number) for number in range(len(reports))]
-    fleet.publish("shop", DIGEST, {RECORD: b"1"} if lines is None else lines, "c", pods=pods)
+    fleet.publish("shop", DIGEST, LINES if lines is None else lines, "c", pods=pods)
     fleet.report("shop", dict(zip(pods, reports, strict=True)))
     return fleet
 
@@ -126,7 +128,7 @@ def test_what_was_not_waits_for_all(status: dict[str, Any]) -> None:
 
 def with_compiled(state: NamespaceState, **changes: Any) -> NamespaceState:
     compiled: Compiled = replace(state.compiled, **changes)
-    return NamespaceState(compiled, state.generations)
+    return NamespaceState(compiled, state.lines, state.generations)
 
 
 IN_FORCE = "the last good state stays in force"
@@ -157,9 +159,26 @@ def test_obstacles_are_named(lines: dict[str, bytes], remark: str) -> None:
 
 def test_without_a_record_the_other_conditions_say_why() -> None:
     shown = seen()
-    judged = judge(POOL, shown, state_of(shown), fleet_of(lines={}))
+    state = state_of(shown)
+    state.lines = {}
+    judged = judge(POOL, shown, state, fleet_of(lines={}))
     assert judged is not None
     assert judged.reason is Reason.NOT_IN_FORCE
+
+
+@pytest.mark.parametrize(
+    "fleet",
+    [
+        pytest.param(Fleet(), id="nothing ever written"),
+        pytest.param(fleet_of(RUNS, lines={RECORD: b"before"}), id="an earlier one in force"),
+        pytest.param(fleet_of(RUNS, lines={}), id="one without it in force"),
+    ],
+)
+@pytest.mark.parametrize("was", ["True", "False"])
+def test_what_is_compiled_and_not_yet_written_is_not_programmed(fleet: Fleet, was: str) -> None:
+    shown = seen(status_of(was))
+    judged = judge(POOL, shown, state_of(shown), fleet)
+    assert judged == Programmed(False, Reason.WAITING, "the configuration is being written")
 
 
 def test_generations_are_those_that_were_compiled() -> None:
