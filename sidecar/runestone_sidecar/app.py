@@ -204,6 +204,8 @@ async def serve(settings: Settings) -> None:
     await parts.source.refresh()  # thousands of keys take a while, and SIGTERM may come meanwhile
     async with _background(parts):
         telling = asyncio.create_task(health.serve(sockets=[health.listener]))
+        for server in (api, health):
+            server.listener.listen(BACKLOG)  # by now: who reads the next line may call at once
         log.info("API on %s, health and metrics on %s", api.address, health.address)
         await api.serve(sockets=[api.listener])  # ends when drained
         await api.cut()
