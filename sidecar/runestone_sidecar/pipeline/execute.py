@@ -49,7 +49,7 @@ from runestone_sidecar.upstream.response import Response
 MAX_REPLY_BYTES: Final = 64 * 1024 * 1024
 MAX_ERROR_BYTES: Final = 256 * 1024
 LAST_WORDS_S: Final = 0.5  # from the last event to the end of the provider's message
-_LAST_WORD = "; every other provider was tried"
+_LAST_WORD = " No other provider could answer either."
 
 
 class AttemptFailed(Exception):
@@ -300,8 +300,9 @@ def _of_fault(fault: faults.UpstreamFault) -> AttemptFailed:
 def _exhausted(failure: AttemptFailed, record: Record) -> GatewayError:
     error = failure.error
     error.exhausted = True
-    if len(record.tried) > 1:
-        error.message = error.message.rstrip(".") + _LAST_WORD + "."
+    providers = {each.partition(": ")[0] for each in record.tried}
+    if len(providers) > 1:
+        error.message += _LAST_WORD
     return error
 
 

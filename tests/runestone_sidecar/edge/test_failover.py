@@ -53,6 +53,18 @@ async def test_the_next_provider_stands_in(tmp_path: Path) -> None:
     assert answer.headers["x-runestone-attempts"] == "3"
 
 
+async def test_the_last_word_says_whether_there_were_others(tmp_path: Path) -> None:
+    async with scripts.Provider(BROKEN) as one:
+        async with gateway(tmp_path / "alone", bundles.config(at(one, retry=TWICE))) as found:
+            alone = await found.chat()
+        config = bundles.config(at(one), at(one, name="spare", priority=1))
+        async with gateway(tmp_path / "both", config) as found:
+            both = await found.chat()
+    assert alone.json()["error"]["message"] == "The provider answered with status 500."
+    assert both.json()["error"]["message"].endswith("No other provider could answer either.")
+    assert "secret detail" not in alone.text + both.text
+
+
 async def test_c1_a_refused_connection_goes_to_the_next_provider(tmp_path: Path) -> None:
     async with scripts.Provider(OK) as two:
         with refusing_port() as port:
