@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from runestone_testing.operators import Cluster, OperatorProcess, eventually, fill, settled
-from runestone_testing.resources import key, pool
+from runestone_testing.resources import key, pool, secret
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -89,6 +89,70 @@ def test_two_operators_write_the_same_and_then_nothing(
     settled(cluster, namespace)
     after = cluster.quiet_versions(namespace, for_s=2)
     assert {name for name in after if after[name] != before[name]} == {"ConfigMap/runestone-config"}
+
+
+@pytest.fixture
+def forbidden_secret(cluster: Cluster, namespace: str) -> Iterator[Callable[[], None]]:
+    """Secret late-api-key may not be made there, as a quota or a policy has it; call to relent."""
+    root = "/apis/admissionregistration.k8s.io/v1"
+    policies, bindings = (
+        f"{root}/validatingadmission{plural}" for plural in ("policies", "policybindings")
+    )
+    match = {"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"]}
+    rule = {"expression": "object.metadata.name != 'late-api-key'", "reason": "Forbidden"}
+    spec = {
+        "matchConstraints": {"resourceRules": [match | {"resources": ["secrets"]}]},
+        "validations": [rule],
+    }
+    client, meta = cluster.client, {"metadata": {"name": namespace}}
+    client.post(policies, json=meta | {"spec": spec}).raise_for_status()
+    bound = {"spec": {"policyName": namespace, "validationActions": ["Deny"]}}
+    client.post(bindings, json=meta | bound).raise_for_status()
+
+    def is_enforced() -> bool:
+        path = cluster.path("Secret", namespace) + "?dryRun=All"
+        return client.post(path, json=secret(namespace, "late-api-key")).status_code == 403
+
+    def relent() -> None:
+        for path in (bindings, policies):
+            client.delete(f"{path}/{namespace}")
+
+    eventually("it is enforced", is_enforced)
+    yield relent
+    relent()
+
+
+def test_a_key_that_may_not_be_made_keeps_out_no_other(
+    cluster: Cluster,
+    namespace: str,
+    start: Callable[..., OperatorProcess],
+    forbidden_secret: Callable[[], None],
+) -> None:
+    start()
+    fill(cluster, namespace)
+    cluster.apply(key(namespace, "late"))
+
+    def told() -> str | None:
+        programmed = cluster.conditions("ApiKey", namespace, "late").get("Programmed", {})
+        return programmed["message"] if programmed.get("reason") == "WriteFailed" else None
+
+    message = eventually("it is told", told)
+    assert message == (
+        f"create Secret {namespace}/secrets: Forbidden (403); nothing of it is in force"
+    )
+    settled(cluster, namespace)
+
+    forbidden_secret()
+    eventually("key", lambda: cluster.get("Secret", namespace, "late-api-key"))
+    eventually("published", lambda: cluster.is_published(namespace))
+
+
+def test_settings_that_cannot_be_meant_end_it(cluster: Cluster, tmp_path: Path) -> None:
+    with OperatorProcess(cluster, tmp_path / "log", env={"PORT": "http"}) as operator:
+        eventually("it has ended", lambda: operator.process.status is not None)
+        assert operator.process.status == 1
+        said = "runestone-operator: PORT must be a port, not 'http'\n"
+        assert operator.log.read_text() == said
 
 
 def test_a_namespace_that_ends_is_let_go(

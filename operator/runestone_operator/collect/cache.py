@@ -103,9 +103,6 @@ class Cache:
     def config_map(self, namespace: str, name: str) -> ConfigMapView | None:
         return self._one(ConfigMapView, CONFIG_MAP, namespace, name)
 
-    def config_maps(self, namespace: str) -> list[ConfigMapView]:
-        return self._all(ConfigMapView, CONFIG_MAP, namespace)
-
     def running_pods(self, namespace: str) -> list[PodView]:
         """That have a sidecar, and an address to ask it at."""
         return [pod for pod in self._all(PodView, POD, namespace) if pod.is_running and pod.ip]

@@ -6,9 +6,9 @@ of Secrets stop here: what goes on is facts about them (a hash, a length), never
 
 import base64
 import binascii
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from runestone_contract.names import (
     CONFIG_ANNOTATION,
@@ -58,7 +58,6 @@ class SecretView(View):
 @dataclass(frozen=True, slots=True)
 class ConfigMapView(View):
     data: Mapping[str, str]
-    is_managed: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,33 +82,36 @@ def build_view(kind: Kind, body: Body) -> View:
         str(meta.get("uid", "")),
         int(meta["resourceVersion"]),
     )
-    if kind in RESOURCES:
-        return ResourceView(
-            *head,
-            resource=parse(body),
-            generation=int(meta.get("generation", 0)),
-            status=body.get("status") or {},
-        )
-    if kind is SECRET:
-        return SecretView(
-            *head,
-            facts=_facts(body.get("data") or {}),
-            owner_uid=_controller(meta),
-            is_managed=_is_managed(meta),
-        )
     return _BUILDERS[kind](head, body)
 
 
-Head = tuple[Kind, str, str, str, int]
+_Head = tuple[Kind, str, str, str, int]  # what every View begins with
 
 
-def _config_map(head: Head, body: Body) -> View:
-    return ConfigMapView(
-        *head, data=dict(body.get("data") or {}), is_managed=_is_managed(body["metadata"])
+def _resource(head: _Head, body: Body) -> View:
+    return ResourceView(
+        *head,
+        resource=parse(body),
+        generation=int(body["metadata"].get("generation", 0)),
+        status=body.get("status") or {},
     )
 
 
-def _pod(head: Head, body: Body) -> View:
+def _secret(head: _Head, body: Body) -> View:
+    meta = body["metadata"]
+    return SecretView(
+        *head,
+        facts=_facts(body.get("data") or {}),
+        owner_uid=_controller(meta),
+        is_managed=_is_managed(meta),
+    )
+
+
+def _config_map(head: _Head, body: Body) -> View:
+    return ConfigMapView(*head, data=dict(body.get("data") or {}))
+
+
+def _pod(head: _Head, body: Body) -> View:
     meta, status = body["metadata"], body.get("status") or {}
     annotations = meta.get("annotations") or {}
     return PodView(
@@ -120,14 +122,20 @@ def _pod(head: Head, body: Body) -> View:
     )
 
 
-def _namespace(head: Head, body: Body) -> View:
+def _namespace(head: _Head, body: Body) -> View:
     meta = body["metadata"]
     return NamespaceView(
         *head, labels=dict(meta.get("labels") or {}), is_ending="deletionTimestamp" in meta
     )
 
 
-_BUILDERS = {CONFIG_MAP: _config_map, POD: _pod, NAMESPACE: _namespace}
+_BUILDERS: Final[Mapping[Kind, Callable[[_Head, Body], View]]] = {
+    **dict.fromkeys(RESOURCES, _resource),
+    SECRET: _secret,
+    CONFIG_MAP: _config_map,
+    POD: _pod,
+    NAMESPACE: _namespace,
+}
 
 
 def _facts(data: Mapping[str, str]) -> Mapping[str, ValueFact]:

@@ -5,6 +5,7 @@ will start with it. Otherwise a team that applies its resources, waits for them 
 out its pods would wait for ever.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
@@ -52,24 +53,31 @@ def judge(
 
 def _obstacle(resource: ResourceRef, state: NamespaceState, fleet: Fleet) -> Programmed | None:
     """What stands in the way of the resource as it is now; an earlier version may be in force."""
-    compiled, record = state.compiled, record_of(resource)
     rollout = fleet.rollout(resource.namespace)
-    in_force = rollout is not None and record in rollout.lines
+    in_force = rollout is not None and record_of(resource) in rollout.lines
     remark = "the last good state stays in force" if in_force else "nothing of it is in force"
-    if compiled.too_large is not None:
-        return Programmed(False, Reason.TOO_LARGE, f"{compiled.too_large}; {remark}")
+    for reason, why in _obstacles(resource, state):
+        return Programmed(False, reason, f"{why}; {remark}")
+    return None
+
+
+def _obstacles(resource: ResourceRef, state: NamespaceState) -> Iterator[tuple[Reason, str]]:
+    """The one that stands before all others comes first."""
+    if state.compiled.too_large is not None:
+        yield Reason.TOO_LARGE, state.compiled.too_large
     if any(
         verdict.type is ConditionType.ACCEPTED and not verdict.status
         for verdict in state.verdicts.get(resource, ())
     ):
-        return Programmed(False, Reason.NOT_ACCEPTED, f"the spec is not accepted; {remark}")
-    if resource in compiled.kept:
-        return Programmed(False, Reason.NOT_IN_FORCE, f"a reference does not resolve; {remark}")
+        yield Reason.NOT_ACCEPTED, "the spec is not accepted"
+    if resource in state.compiled.kept:
+        yield Reason.NOT_IN_FORCE, "a reference does not resolve"
     if state.failure is not None:
-        return Programmed(False, Reason.WRITE_FAILED, f"{state.failure}; {remark}")
-    if record not in state.lines:
-        return Programmed(False, Reason.NOT_IN_FORCE, f"the other conditions say why; {remark}")
-    return None
+        yield Reason.WRITE_FAILED, str(state.failure)
+    if record_of(resource) not in state.lines:
+        if resource.kind is Kind.API_KEY and state.key_failure is not None:
+            yield Reason.WRITE_FAILED, str(state.key_failure)
+        yield Reason.NOT_IN_FORCE, "the other conditions say why"
 
 
 def _progress(

@@ -66,7 +66,7 @@ class Publishing:
         started_s = time.monotonic()
         compiled, lines = await asyncio.to_thread(_compile, inputs)
         world.metrics.compile_duration.observe(time.monotonic() - started_s)
-        state = NamespaceState(compiled, lines, generations_of(inputs))
+        state = NamespaceState(compiled, lines, generations_of(inputs), key_failure=key_failure)
         world.states[namespace] = state
         try:
             await self._write(namespace, state)

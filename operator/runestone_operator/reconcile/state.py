@@ -24,6 +24,7 @@ class NamespaceState:
     generations: Mapping[ResourceRef, int]  # of the resources that it was compiled from
     verdicts: Mapping[ResourceRef, tuple[Verdict, ...]] = field(init=False)
     failure: KubeError | None = None  # why it could not be written
+    key_failure: KubeError | None = None  # why a client key could not be made
     rounds: int = 0  # of asking the sidecars since it was written
 
     def __post_init__(self) -> None:
