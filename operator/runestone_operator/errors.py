@@ -15,11 +15,13 @@ An error holds what was asked and the API server's one-word reason, never its te
 what was sent, and what was sent may be a Secret.
 """
 
-from typing import Final
+from typing import ClassVar, Final
 
 
 class OperatorError(Exception):
     """The root; a subclass is always raised."""
+
+    retry_within_s: ClassVar[float] = 10  # what failed is worth another try at least so often
 
 
 class SettingsError(OperatorError):
@@ -63,7 +65,7 @@ class NamespaceGoneError(KubeError):
 
 
 class RefusedError(KubeError):
-    pass
+    retry_within_s = 60  # someone has to lift a quota or mend a policy first
 
 
 class UnreachableError(KubeError):

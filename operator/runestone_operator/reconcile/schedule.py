@@ -9,10 +9,13 @@ import logging
 import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from typing import Final
 
 from runestone_operator.errors import OperatorError
 
 log = logging.getLogger(__name__)
+
+UNFORESEEN_S: Final = 60.0  # at least so often a pass is tried again that fails by our own mistake
 
 Pass = Callable[[str], Awaitable[float | None]]
 """Serves one name; returns in how many seconds it wants to be run again, None for not by itself."""
@@ -23,12 +26,12 @@ class Pace:
     quiet_s: float = 0.1  # a pass waits until marks have ceased for so long
     cap_s: float = 1.0  # but no longer than this after the first one
     parallel: int = 4  # names served at once
-    backoff_first_s: float = 0.25
-    backoff_cap_s: float = 10.0
+    backoff_s: float = 0.25  # after a first failure, and doubled by each further one
+    hurry_s: float = 2.0  # a mark shortens a longer backoff to this
 
-    def backoff_s(self, failures: int) -> float:
+    def retry_s(self, failures: int, within_s: float) -> float:
         """Half of it is jitter, so that namespaces that failed together do not return together."""
-        longest_s: float = min(self.backoff_cap_s, self.backoff_first_s * 2 ** min(failures, 16))
+        longest_s: float = min(within_s, self.backoff_s * 2 ** min(failures, 16))
         return longest_s * (0.5 + random.random() / 2)
 
 
@@ -124,8 +127,9 @@ class Schedule:
             again_s = await self._run(name)
         except Exception as error:
             turn.failures += 1
-            again_s = self._pace.backoff_s(turn.failures)
-            turn.not_before_s = loop.time() + again_s
+            within_s = error.retry_within_s if isinstance(error, OperatorError) else UNFORESEEN_S
+            again_s = self._pace.retry_s(turn.failures, within_s)
+            turn.not_before_s = loop.time() + min(again_s, self._pace.hurry_s)
             self._report(error, name=name, failures=turn.failures, again_s=again_s)
         else:
             turn.failures = 0
@@ -134,6 +138,8 @@ class Schedule:
             turn.again_at_s = loop.time() + again_s
 
     def _report(self, error: Exception, *, name: str, failures: int, again_s: float) -> None:
+        if failures.bit_count() > 1:
+            return  # the 1st, 2nd, 4th, 8th … time will do
         expected = isinstance(error, OperatorError)
         log.log(
             logging.WARNING if expected else logging.ERROR,

@@ -2,19 +2,20 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import pytest
 
-from runestone_operator.errors import StaleInputsError
+from runestone_operator.errors import RefusedError, StaleInputsError, UnreachableError
 from runestone_operator.reconcile.schedule import Pace, Schedule
 from runestone_testing.virtual_time import run_in_virtual_time
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
-PACE = Pace(quiet_s=0.1, cap_s=1.0, parallel=2, backoff_first_s=1.0, backoff_cap_s=8.0)
+PACE = Pace(quiet_s=0.1, cap_s=1.0, parallel=2, backoff_s=1.0)
 
 
 @dataclass
@@ -158,21 +159,54 @@ def test_a_mark_comes_before_what_a_pass_has_asked_for() -> None:
     assert passes.times == [0.1, 5.1]
 
 
-def test_failures_back_off_and_marks_do_not_hurry_them() -> None:
-    passes = Passes(errors=[StaleInputsError("Secret") for _ in range(3)])
+def test_failures_back_off() -> None:
+    passes = Passes(errors=[StaleInputsError("Secret") for _ in range(6)])
 
     async def steps(schedule: Schedule) -> None:
         schedule.mark("a")
-        for _ in range(400):
-            await asyncio.sleep(0.05)
-            schedule.mark("a")
 
     scenario(passes, steps)
-    first, second, third, fourth = passes.times[:4]
-    assert 1 <= second - first <= 2
-    assert 2 <= third - second <= 4
-    assert 4 <= fourth - third <= 8
-    assert passes.times[4] - fourth <= 1.1  # and then as ever
+    pauses = [later - earlier for earlier, later in itertools.pairwise(passes.times)]
+    for pause, longest in zip(pauses, [2, 4, 8, 10, 10, 10], strict=True):
+        assert longest / 2 <= pause <= longest
+
+
+def test_a_mark_shortens_a_long_backoff_and_a_short_one_not() -> None:
+    passes = Passes(errors=[StaleInputsError("Secret") for _ in range(30)])
+
+    async def steps(schedule: Schedule) -> None:
+        for _ in range(400):
+            schedule.mark("a")
+            await asyncio.sleep(0.05)
+
+    scenario(passes, steps)
+    pauses = [later - earlier for earlier, later in itertools.pairwise(passes.times[:8])]
+    assert 1 <= pauses[0] <= 2
+    assert all(1.99 <= pause <= 3.1 for pause in pauses[1:])
+
+
+@pytest.mark.parametrize(
+    ("error", "longest_s"),
+    [
+        pytest.param(
+            UnreachableError(verb="apply", what="x", status=None, reason="x"), 10, id="unreachable"
+        ),
+        pytest.param(
+            RefusedError(verb="apply", what="x", status=403, reason="x"), 60, id="refused"
+        ),
+        pytest.param(ValueError(), 60, id="a mistake of ours"),
+    ],
+)
+def test_how_often_depends_on_who_has_to_do_something(error: Exception, longest_s: float) -> None:
+    passes = Passes(errors=[error] * 12)
+
+    async def steps(schedule: Schedule) -> None:
+        schedule.mark("a")
+        await asyncio.sleep(900)
+
+    scenario(passes, steps)
+    longest = max(later - earlier for earlier, later in itertools.pairwise(passes.times))
+    assert longest_s / 2 <= longest <= longest_s
 
 
 @pytest.mark.parametrize(
@@ -226,6 +260,17 @@ def test_draining_ends_what_runs_and_begins_nothing() -> None:
     assert [name for name, _ in passes.begun] == ["a"]
 
 
+def test_a_lasting_failure_is_told_ever_more_rarely(caplog: pytest.LogCaptureFixture) -> None:
+    passes = Passes(errors=[StaleInputsError("Secret") for _ in range(20)])
+
+    async def steps(schedule: Schedule) -> None:
+        schedule.mark("a")
+        await asyncio.sleep(900)
+
+    scenario(passes, steps)
+    assert [vars(record)["failures"] for record in caplog.records] == [1, 2, 4, 8, 16]
+
+
 @pytest.mark.parametrize("failures", [1, 2, 5, 1000])
 def test_backoff_is_bounded(failures: int) -> None:
-    assert 0.5 <= PACE.backoff_s(failures) <= 8.0
+    assert 0.5 <= PACE.retry_s(failures, 8.0) <= 8.0
