@@ -149,7 +149,9 @@ def test_a_policy_that_leads_nowhere_leaves_the_last_good_one_in_force(
     eventually("programmed", has_condition(cluster, resource, "Programmed", "True", "NoSidecars"))
 
 
-def test_a_rotated_credential_is_published(cluster: Cluster, namespace: str) -> None:
+def test_a_rotated_credential_is_published(
+    cluster: Cluster, namespace: str, operator: OperatorProcess
+) -> None:
     cluster.apply(pool(namespace))
     cluster.apply(secret(namespace, api_key="sk-before-0123456789"))
     eventually("it is published", lambda: cluster.is_published(namespace))
@@ -162,6 +164,7 @@ def test_a_rotated_credential_is_published(cluster: Cluster, namespace: str) -> 
 
     eventually("new value", lambda: values() == [b"sk-after-0123456789"])
     assert cluster.files(namespace) == files
+    assert operator.metric("runestone_operator_repairs_total") == 0
 
 
 def test_a_shared_pool_is_offered_by_labels(cluster: Cluster, namespace: str) -> None:

@@ -117,15 +117,17 @@ class Publishing:
             log.error("too large", extra={"namespace": namespace, "error": problem})
             return
         before = world.fleet.rollout(namespace)
-        was_ours = before is not None and before.digest == bundle.digest
+        was = None if before is None else (before.digest, before.credentials)
         written = await self._publisher.publish(namespace, bundle, state.compiled.credentials)
+        credentials = world.published.credentials(namespace)
         if written:
-            self._tell(namespace, bundle.digest, written=written, repaired=was_ours)
+            repaired = was == (bundle.digest, credentials)
+            self._tell(namespace, bundle.digest, written=written, repaired=repaired)
         elsewhere = world.fleet.publish(
             namespace,
             bundle.digest,
             state.lines,
-            world.published.credentials(namespace),
+            credentials,
             pods=[pod.uid for pod in world.cache.running_pods(namespace)],
         )
         self._report(elsewhere)
