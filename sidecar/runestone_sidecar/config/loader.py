@@ -6,6 +6,7 @@ reload. Files are read through the resolved `..data`, so that two generations ne
 """
 
 import asyncio
+import contextlib
 import os
 import time
 from dataclasses import dataclass, field
@@ -149,16 +150,23 @@ class Pace:
 
 
 def read_credentials(directory: Path) -> Credentials:
-    """Every regular file of the directory; none where it is not mounted (yet)."""
+    """Every regular file of the directory; none where it is not mounted (yet).
+
+    One that is no text is as good as missing, and takes out who needs it alone.
+    """
     path = Files.of(directory).path
-    values: dict[str, str] = {}
+    found: dict[str, bytes] = {}
     try:
         for entry in sorted(os.scandir(path), key=lambda entry: entry.name):
             if not entry.name.startswith("..") and entry.is_file():
-                values[entry.name] = Path(entry.path).read_text("utf-8").strip()
+                found[entry.name] = Path(entry.path).read_bytes().strip()
     except FileNotFoundError:
         pass
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
         raise BundleError("the credentials directory cannot be read") from error
-    hashes = {name: digest(value.encode()) for name, value in values.items()}
+    values: dict[str, str] = {}
+    for name, value in found.items():
+        with contextlib.suppress(UnicodeDecodeError):
+            values[name] = value.decode()
+    hashes = {name: digest(value) for name, value in found.items()}
     return Credentials(digest=credentials_digest(hashes), values=values)

@@ -128,6 +128,16 @@ async def test_the_last_good_snapshot_serves_through_damage(
     assert holder.refused is None
 
 
+async def test_a_credential_that_is_no_text_takes_out_its_provider_alone(tmp_path: Path) -> None:
+    bundles.publish(tmp_path, config())
+    bundles.swap(tmp_path / "credentials", {"cred-a": b"\xff\xfe", "cred-b": b"sk-fine"})
+    source, holder = fresh(tmp_path)
+    await source.refresh()
+    assert holder.refused is None
+    assert holder.current is not None
+    assert holder.current.pools["shop/pool"].providers[0].unavailable == "CredentialsMissing"
+
+
 async def test_missing_directories_are_no_configuration_yet(tmp_path: Path) -> None:
     source, holder = fresh(tmp_path)
     await source.refresh()
