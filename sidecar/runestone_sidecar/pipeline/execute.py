@@ -18,6 +18,7 @@ from runestone_sidecar.config.snapshot import Offer
 from runestone_sidecar.errors import (
     BadRequest,
     GatewayError,
+    NoProvider,
     ProviderRefused,
     RateLimited,
     UpstreamFailed,
@@ -289,6 +290,8 @@ def _of_fault(fault: faults.UpstreamFault) -> AttemptFailed:
     error: GatewayError
     if isinstance(fault, late):
         error = UpstreamTimeout("The provider did not answer in time.")
+    elif isinstance(fault, faults.PoolExhausted):
+        error = NoProvider("All connections to the provider are in use.", retry_after_s=1.0)
     elif isinstance(fault, faults.NotConnected):
         error = UpstreamFailed("The provider could not be reached.")
     else:

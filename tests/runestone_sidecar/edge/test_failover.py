@@ -7,7 +7,16 @@ from typing import Any
 import httpx
 import pytest
 
-from runestone_contract.config import Policy, Pool, Provider, Retry, Rule, Target, Timeouts
+from runestone_contract.config import (
+    Connections,
+    Policy,
+    Pool,
+    Provider,
+    Retry,
+    Rule,
+    Target,
+    Timeouts,
+)
 from runestone_sidecar.edge import respond
 from runestone_testing import bundles
 from runestone_testing import provider as scripts
@@ -74,6 +83,22 @@ async def test_c1_a_refused_connection_goes_to_the_next_provider(tmp_path: Path)
             async with gateway(tmp_path, config) as found:
                 answer = await found.chat()
     assert answer.status_code == 200
+
+
+async def test_a_full_pool_of_connections_is_a_503(tmp_path: Path) -> None:
+    async with scripts.Provider([scripts.hang()]) as one:
+        provider = at(one, timeouts=Timeouts(connect_ms=100)).model_copy(
+            update={"connections": Connections(max=1)}
+        )
+        config = bundles.config(pools=(Pool(id="shop/pool", providers=(provider,)),))
+        async with gateway(tmp_path, config) as found:
+            first = asyncio.create_task(found.chat())
+            await one.requested()
+            answer = await found.chat()
+            first.cancel()
+    assert answer.status_code == 503
+    assert answer.json()["error"]["code"] == "no_provider_available"
+    assert answer.headers["retry-after"] == "1"
 
 
 async def test_c12_silence_before_the_first_byte_goes_to_the_next_provider(tmp_path: Path) -> None:
