@@ -27,6 +27,7 @@ from runestone_sidecar.edge.routes import build_api, build_health
 from runestone_sidecar.pipeline.execute import Executor
 from runestone_sidecar.settings import Settings, SettingsError
 from runestone_sidecar.telemetry.log import Clock, LineWriter
+from runestone_sidecar.telemetry.memory import give_back_when_idle
 from runestone_sidecar.telemetry.metrics import Metrics
 from runestone_sidecar.telemetry.traffic import Traffic
 from runestone_sidecar.upstream.pool import Client
@@ -172,13 +173,17 @@ def lift_file_limit() -> None:
 
 @contextlib.asynccontextmanager
 async def _background(parts: Parts) -> AsyncIterator[None]:
-    watch = asyncio.create_task(parts.source.watch())
+    traffic = parts.traffic
+    tasks = [
+        asyncio.create_task(parts.source.watch()),
+        asyncio.create_task(give_back_when_idle(lambda: traffic.in_flight, lambda: traffic.served)),
+    ]
     try:
         yield
     finally:
-        watch.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await watch
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
         await parts.client.close()
         parts.lines.flush()
 

@@ -69,6 +69,10 @@ class Traffic(Collector):
         self.interrupted: defaultdict[tuple[str, str], int] = defaultdict(int)
 
     @property
+    def served(self) -> int:
+        return sum(self.requests.values())
+
+    @property
     def is_full(self) -> bool:
         return len(self.requests) + len(self.spent) + len(self.attempts) >= MAX_LABEL_SETS
 
