@@ -12,7 +12,6 @@ DATA_LINK = "..data"  # kubelet swaps this symbolic link when all files of a vol
 MANAGED_BY_LABEL = "app.kubernetes.io/managed-by"
 MANAGED_BY = "runestone-operator"
 INJECT_LABEL = f"{GROUP}/inject"
-API_KEY_ANNOTATION = f"{GROUP}/api-key"
 CONFIG_ANNOTATION = f"{GROUP}/config"  # on a pod: the digest it should hold; a change wakes kubelet
 CREDENTIALS_ANNOTATION = f"{GROUP}/credentials"  # the same, for the credentials
 

@@ -14,7 +14,7 @@ GatewayError            status, type, code, message, param, retry_after_s
 └── Internal            500
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import ClassVar
 
 MAX_RETRY_AFTER_S = 120
@@ -93,7 +93,6 @@ class ProviderRefused(GatewayError):
 
     provider_status: int = 400
     provider_type: str = "invalid_request_error"
-    raw: bytes | None = field(default=None, repr=False)  # same dialect: the provider's own bytes
 
 
 @dataclass

@@ -189,20 +189,6 @@ def _build_targets(targets: Iterable[wire.Target], pools: Mapping[str, Pool]) ->
     )
 
 
-def build_snapshot(config: wire.Config, credentials: Credentials, *, digest: str = "") -> Snapshot:
-    """All at once; the loader does the same in slices and keeps what did not change."""
-    principals = [build_principal(key) for key in config.keys]
-    return assemble(
-        digest=digest,
-        credentials=credentials.digest,
-        namespace=config.namespace,
-        pools=[build_pool(pool, credentials) for pool in config.pools],
-        policies=config.policies,
-        keys={sha256: found for found in principals for sha256 in found.hashes},
-        service_accounts={name: found for found in principals for name in found.service_accounts},
-    )
-
-
 def assemble(  # noqa: PLR0913  (the parts of a Snapshot, each by name)
     *,
     digest: str,

@@ -4,7 +4,7 @@ import pytest
 
 from runestone_contract.config import Key, KeyHash
 from runestone_sidecar.admit.auth import authenticate
-from runestone_sidecar.config.build import Credentials, build_snapshot
+from runestone_sidecar.config.build import Credentials
 from runestone_sidecar.config.snapshot import Snapshot
 from runestone_sidecar.errors import BadRequest, Unauthorized
 from runestone_testing import bundles
@@ -14,7 +14,7 @@ OLD_KEY = "sk-rs-test-old-0123456789abcdefghijklmnop"
 
 
 def snapshot(*keys: Key) -> Snapshot:
-    return build_snapshot(bundles.config(keys=keys), Credentials(digest="", values={}))
+    return bundles.snapshot(bundles.config(keys=keys), Credentials(digest="", values={}))
 
 
 def ask(found: Snapshot, *headers: tuple[bytes, bytes], account: str | None = None) -> str:

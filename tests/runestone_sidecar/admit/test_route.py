@@ -19,7 +19,7 @@ from runestone_contract.config import (
 )
 from runestone_sidecar.admit.load import LoadStore
 from runestone_sidecar.admit.route import Query, Router, Trace, visible_models
-from runestone_sidecar.config.build import Credentials, build_snapshot
+from runestone_sidecar.config.build import Credentials
 from runestone_sidecar.config.snapshot import Principal, Snapshot
 from runestone_sidecar.errors import ModelNotFound, NoProvider
 from runestone_testing import bundles
@@ -35,7 +35,7 @@ def snapshot(
     **policy: object,
 ) -> Snapshot:
     everything = Rule(name="all", targets=tuple(Target(pool=pool.id) for pool in pools))
-    return build_snapshot(
+    return bundles.snapshot(
         Config(
             namespace="shop",
             pools=pools,

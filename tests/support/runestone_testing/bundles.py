@@ -22,6 +22,9 @@ from runestone_contract.config import (
     Timeouts,
 )
 from runestone_contract.names import DATA_LINK
+from runestone_sidecar.config.build import Credentials, assemble, build_pool, build_principal
+from runestone_sidecar.config.loader import Parts
+from runestone_sidecar.config.snapshot import Snapshot
 
 CLIENT_KEY = "sk-rs-test-0123456789abcdefghijklmnopqrstuvwxyz"
 PROVIDER_KEY = "sk-provider-secret-000000000000"
@@ -117,4 +120,20 @@ def config(
         pools=pools,
         keys=(key(),) if keys is None else keys,
         policies=(policy or Policy(id="shop/-", default=True, rules=(everything,)),),
+    )
+
+
+def snapshot(config: Config, credentials: Credentials) -> Snapshot:
+    """What the sidecar's loader makes of the files of this configuration, without files."""
+    parts = Parts()
+    for record in config.records():
+        parts.add(build_principal(record) if isinstance(record, Key) else record)
+    return assemble(
+        digest="",
+        credentials=credentials.digest,
+        namespace=config.namespace,
+        pools=[build_pool(pool, credentials) for pool in parts.pools],
+        policies=parts.policies,
+        keys=parts.keys,
+        service_accounts=parts.service_accounts,
     )
