@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from runestone_testing import canaries
 from runestone_testing.kube import BUILD_VARIABLE, ApiServer, KubeToolsMissingError, find_programs
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator, Iterator
+    from pathlib import Path
 
 
 @pytest.hookimpl(trylast=True)  # after -m and -k have taken out what will not run
@@ -18,6 +20,26 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Build the API server, where that is asked for, now: inside a test it would time out."""
     if os.environ.get(BUILD_VARIABLE) == "1" and any(i.get_closest_marker("kube") for i in items):
         find_programs()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """No test, whatever it tests, may make a planted secret appear in an output."""
+    report = yield
+    found = [
+        f"{secret} in {name}"
+        for name, text in report.sections
+        for secret in canaries.found_in(text)
+    ]
+    folder: Path | None = getattr(item, "funcargs", {}).get("tmp_path")
+    if call.when == "teardown" and folder is not None and folder.is_dir():
+        found += canaries.found_in_logs(folder)
+    if found and report.passed:
+        report.outcome = "failed"
+        report.longrepr = f"planted secrets were put out: {', '.join(found)}"
+    return report
 
 
 @pytest.fixture(scope="session")
