@@ -44,6 +44,18 @@ class Retry(Wire):
     max_backoff_ms: int = 5_000
 
 
+class CircuitBreaker(Wire):
+    failure_threshold: int = 5  # failures within the window that open it
+    window_ms: int = 30_000
+    open_for_ms: int = 30_000
+    half_open_requests: int = 1  # let through at a time to find out
+
+
+class HealthCheck(Wire):
+    mode: str = "Passive"  # "Active": the provider's model list is asked for as well
+    interval_ms: int = 30_000
+
+
 class Connections(Wire):
     max: int = 200
     max_idle: int = 50
@@ -66,6 +78,8 @@ class Provider(Wire):
     models: tuple[Model, ...] = ()
     timeouts: Timeouts = Timeouts()
     retry: Retry = Retry()
+    circuit_breaker: CircuitBreaker = CircuitBreaker()
+    health_check: HealthCheck = HealthCheck()
     connections: Connections = Connections()
     tls: Tls = Tls()
 

@@ -37,6 +37,8 @@ PROVIDERS = st.builds(
     headers=tuples(st.tuples(TEXT, TEXT)),
     models=tuples(MODELS),
     timeouts=st.builds(config.Timeouts, connect_ms=COUNT, total_ms=COUNT),
+    circuit_breaker=st.builds(config.CircuitBreaker, failure_threshold=COUNT, window_ms=COUNT),
+    health_check=st.builds(config.HealthCheck, mode=TEXT, interval_ms=COUNT),
     tls=st.builds(config.Tls, ca=maybe(TEXT), verify=st.booleans()),
 )
 POOLS = st.builds(config.Pool, id=TEXT, strategy=TEXT, providers=tuples(PROVIDERS))

@@ -10,7 +10,7 @@ from typing import Final
 
 from runestone_contract import config as wire
 from runestone_operator.api import provider as api
-from runestone_operator.api.connection import Tls
+from runestone_operator.api.connection import CircuitBreaker, HealthCheck, Tls
 from runestone_operator.api.resource import ProviderPool
 from runestone_operator.compiler.credentials import (
     AUTHORITY,
@@ -135,11 +135,26 @@ def _provider(provider: api.Provider, findings: _Findings) -> wire.Provider:
             initial_backoff_ms=provider.retry.initial_backoff_ms,
             max_backoff_ms=provider.retry.max_backoff.ms,
         ),
+        circuit_breaker=_circuit_breaker(provider.circuit_breaker or CircuitBreaker()),
+        health_check=_health_check(provider.health_check or HealthCheck()),
         connections=wire.Connections(
             max=provider.connections.max, max_idle=provider.connections.idle_limit
         ),
         tls=wire.Tls(ca=authority, verify=not tls.insecure_skip_verify),
     )
+
+
+def _circuit_breaker(breaker: CircuitBreaker) -> wire.CircuitBreaker:
+    return wire.CircuitBreaker(
+        failure_threshold=breaker.failure_threshold,
+        window_ms=breaker.window.ms,
+        open_for_ms=breaker.open_for.ms,
+        half_open_requests=breaker.half_open_requests,
+    )
+
+
+def _health_check(check: HealthCheck) -> wire.HealthCheck:
+    return wire.HealthCheck(mode=check.mode.value, interval_ms=check.interval_ms)
 
 
 def _model(model: api.Model) -> wire.Model:
