@@ -7,8 +7,9 @@ import random
 import resource
 import signal
 import socket
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Final
 
 import uvicorn
 
@@ -17,8 +18,8 @@ from runestone_sidecar.admit.route import Router
 from runestone_sidecar.config.holder import Holder
 from runestone_sidecar.config.snapshot import Snapshot
 from runestone_sidecar.config.source import Source
-from runestone_sidecar.edge.chat import ChatCompletions
 from runestone_sidecar.edge.exchange import Exchanges
+from runestone_sidecar.edge.generate import Generation
 from runestone_sidecar.edge.health import Health
 from runestone_sidecar.edge.models import Models
 from runestone_sidecar.edge.protocol import Protocol
@@ -31,12 +32,18 @@ from runestone_sidecar.telemetry.memory import give_back_when_idle
 from runestone_sidecar.telemetry.metrics import Metrics
 from runestone_sidecar.telemetry.traffic import Traffic
 from runestone_sidecar.upstream.pool import Client
+from runestone_sidecar.upstream.surfaces.base import Surface
+from runestone_sidecar.upstream.surfaces.chat import OPENAI_CHAT
 
 BACKLOG = 4096
 TELLING_S = 1  # how long a scrape may outlast the last request
 LAST_WORDS_S = 1.0  # for requests that are told that the time to drain is over
 STALLED_S = 120  # a client that takes nothing for so long is cut off by the kernel
 KEEPALIVE_S = {"TCP_KEEPIDLE": 60, "TCP_KEEPINTVL": 15}  # finds clients that vanished
+
+SURFACES: Final[Mapping[str, Surface]] = {
+    "/v1/chat/completions": OPENAI_CHAT,
+}
 
 log = logging.getLogger(__name__)
 
@@ -70,11 +77,12 @@ def build(settings: Settings) -> Parts:
         clock=Clock(),
         rng=rng,
     )
-    chat = ChatCompletions(
-        router=Router(load=load, random=rng),
-        executor=Executor(client, load, metrics.traffic, rng=rng),
-        max_body_bytes=settings.max_body_bytes,
-    )
+    router = Router(load=load, random=rng)
+    executor = Executor(client, load, metrics.traffic, rng=rng)
+    generations = {
+        path: Generation(surface, router, executor, settings.max_body_bytes)
+        for path, surface in SURFACES.items()
+    }
     health = Health(holder=holder, load=load, metrics=metrics)
 
     def prune(snapshot: Snapshot) -> None:
@@ -95,7 +103,7 @@ def build(settings: Settings) -> Parts:
         client=client,
         lines=lines,
         health=health,
-        api=build_api(exchanges, chat, Models(), health),
+        api=build_api(exchanges, generations, Models(), health),
         health_app=build_health(health),
     )
 

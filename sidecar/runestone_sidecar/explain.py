@@ -16,11 +16,12 @@ from runestone_sidecar.admit.load import LoadStore
 from runestone_sidecar.admit.route import Router, Trace
 from runestone_sidecar.config.loader import Loader
 from runestone_sidecar.config.snapshot import Offer, Principal, Snapshot
-from runestone_sidecar.edge.request import parse_chat
-from runestone_sidecar.edge.respond import envelope
+from runestone_sidecar.edge.request import parse
 from runestone_sidecar.errors import BadRequest, GatewayError, Unauthorized
 from runestone_sidecar.pipeline.prepare import Incoming, build_query, prepare
 from runestone_sidecar.settings import Settings
+from runestone_sidecar.upstream.surfaces.chat import OPENAI_CHAT
+from runestone_sidecar.upstream.surfaces.envelope import envelope
 
 
 def explain(settings: Settings, question: bytes, out: TextIO) -> int:
@@ -88,7 +89,8 @@ def _incoming(question: dict[str, Any]) -> Incoming:
         raise BadRequest("The request's body must be a JSON object.")
     headers = {name.lower(): value for name, value in question.get("headers", {}).items()}
     return Incoming(
-        request=parse_chat(body, request_id="explain", now_s=time.time()),
+        surface=OPENAI_CHAT,
+        request=parse(OPENAI_CHAT, body, request_id="explain", now_s=time.time()),
         body_bytes=len(orjson.dumps(body)),
         header=lambda name: headers.get(name.lower()),
         clock=time.monotonic,

@@ -8,6 +8,7 @@ target the pool's strategy decides. A fallback to another model never makes an u
 import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
 from runestone_contract.canonical import digest
 from runestone_contract.config import Match
@@ -23,13 +24,20 @@ from runestone_sidecar.config.snapshot import (
     Target,
     matches,
 )
-from runestone_sidecar.errors import ModelNotFound, NoProvider
+from runestone_sidecar.errors import BadRequest, GatewayError, ModelNotFound, NoProvider
+from runestone_sidecar.upstream.surfaces.base import Surface
+from runestone_sidecar.upstream.surfaces.codec import can_serve
+
+# Estimates are not counts: only what is far too long for a model is kept from it here.
+CONTEXT_MARGIN: Final = 1.25
+_CONTEXT: Final = "ContextWindow"
 
 
 @dataclass(slots=True)
 class Query:
     """What routing needs to know of a request."""
 
+    surface: Surface
     model: str  # as asked for
     needs: frozenset[str]  # capabilities
     input_tokens: int
@@ -73,7 +81,7 @@ class Router:
     def decide(
         self, snapshot: Snapshot, principal: Principal, query: Query, trace: Trace | None = None
     ) -> Decision:
-        """Raises ModelNotFound (also for what the key may not see) or NoProvider."""
+        """Raises ModelNotFound (also for what the key may not see), BadRequest or NoProvider."""
         policy = snapshot.policy_of(principal)
         if policy is None:
             raise NoProvider("The routing policy of this API key does not exist.")
@@ -96,7 +104,7 @@ class Router:
         if not known:
             raise model_not_found(query.model)
         if not offers:
-            raise NoProvider(f"No provider of model '{model}' can take this request right now.")
+            raise _nobody((*rule.targets, *rule.fallbacks), model, query)
         return Decision(model, policy, rule, offers)
 
     def _split(
@@ -128,11 +136,9 @@ class Router:
         known = False
         for target in targets:
             pool, wanted = target.pool, target.model or model
-            offers: Sequence[Offer] = pool.offers.get(wanted, ())
             if trace is not None:
-                trace.pass_over(pool, wanted, offers)
-            if target.provider is not None:
-                offers = [offer for offer in offers if offer.provider.name == target.provider]
+                trace.pass_over(pool, wanted, pool.offers.get(wanted, ()))
+            offers = _offered(target, model)
             known = known or bool(offers)
             usable = [offer for offer in offers if _usable(offer, query, trace)]
             if len(usable) > 1:
@@ -194,10 +200,7 @@ def _rule_serves(policy: Policy, rule: Rule, principal: Principal, model: str) -
 
 
 def _offers_it(target: Target, model: str) -> bool:
-    return target.model is None and any(
-        target.provider in (None, offer.provider.name)
-        for offer in target.pool.offers.get(model, ())
-    )
+    return target.model is None and bool(_offered(target, model))
 
 
 def _first_match(policy: Policy, principal: Principal, model: str, query: Query) -> Rule | None:
@@ -225,10 +228,49 @@ def _concerns(match: Match, principal: Principal, *names: str) -> bool:
 
 
 def _usable(offer: Offer, query: Query, trace: Trace | None) -> bool:
-    reason = offer.provider.unavailable
-    if reason is None and offer.capabilities and not offer.capabilities >= query.needs:
-        missing = ", ".join(sorted(query.needs - offer.capabilities))
-        reason = f"LacksCapability: {missing}"
+    reason = _unfit(offer, query)
     if reason is not None and trace is not None:
         trace.reject(offer.provider.id, offer.model, reason)
     return reason is None
+
+
+def _unfit(offer: Offer, query: Query) -> str | None:
+    """Why the offer cannot take the request; None: it can."""
+    provider, capabilities = offer.provider, offer.capabilities
+    if provider.unavailable is not None:
+        return provider.unavailable
+    if capabilities and not capabilities >= query.needs:
+        return f"LacksCapability: {', '.join(sorted(query.needs - capabilities))}"
+    assert provider.dialect is not None  # else it were unavailable
+    if not can_serve(query.surface, provider.dialect, capabilities):
+        return f"NotOfThisApi: {query.surface.name}"
+    window = offer.context_window
+    if window is not None and query.input_tokens > window * CONTEXT_MARGIN:
+        return f"{_CONTEXT}: about {query.input_tokens} tokens into {window}"
+    return None
+
+
+def _nobody(targets: Iterable[Target], model: str, query: Query) -> GatewayError:
+    """What is told when a model is known and no offer of it can take the request."""
+    offers = [offer for target in targets for offer in _offered(target, model)]
+    reasons = [_unfit(offer, query) or "" for offer in offers]
+    if all(reason.startswith(_CONTEXT) for reason in reasons):
+        window = max(offer.context_window or 0 for offer in offers)
+        return BadRequest(
+            f"This model's maximum context length is {window} tokens. However, your request is "
+            f"about {query.input_tokens} tokens long.",
+            param="messages",
+            code="context_length_exceeded",
+        )
+    if all(reason.startswith("NotOfThisApi") for reason in reasons):
+        return BadRequest(
+            f"The model '{model}' cannot be used with this endpoint.",
+            param="model",
+            code="model_not_supported",
+        )
+    return NoProvider(f"No provider of model '{model}' can take this request right now.")
+
+
+def _offered(target: Target, model: str) -> list[Offer]:
+    offers = target.pool.offers.get(target.model or model, ())
+    return [offer for offer in offers if target.provider in (None, offer.provider.name)]

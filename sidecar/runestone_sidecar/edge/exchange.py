@@ -30,6 +30,8 @@ from runestone_sidecar.errors import BodyTooLarge, Draining, GatewayError, Inter
 from runestone_sidecar.pipeline.plan import Record
 from runestone_sidecar.telemetry.log import Clock, LineWriter
 from runestone_sidecar.telemetry.traffic import NONE, Traffic
+from runestone_sidecar.upstream.surfaces.base import Surface
+from runestone_sidecar.upstream.surfaces.chat import OPENAI_CHAT
 
 CLIENT_GONE_STATUS: Final = 499  # nginx's number for it, in the log and the metrics alone
 
@@ -61,8 +63,10 @@ class Exchanges:
     clock: Clock
     rng: random.Random
 
-    async def serve(self, scope: Scope, receive: Receive, send: Send, answer: Answer) -> None:
-        record = self._open(scope)
+    async def serve(
+        self, scope: Scope, receive: Receive, send: Send, answer: Answer, surface: Surface
+    ) -> None:
+        record = self._open(scope, surface)
         self.traffic.in_flight += 1
         try:
             caller = self._caller(scope, record)
@@ -85,18 +89,21 @@ class Exchanges:
             self.traffic.in_flight -= 1
             self._close(record)
 
-    async def refuse(self, scope: Scope, send: Send, error: GatewayError) -> None:
+    async def refuse(
+        self, scope: Scope, send: Send, error: GatewayError, surface: Surface = OPENAI_CHAT
+    ) -> None:
         """What no endpoint answers: no key is asked for, nothing is told."""
-        record = self._open(scope)
+        record = self._open(scope, surface)
         await send_error(send, record, error)
         self._close(record)
 
-    def _open(self, scope: Scope) -> Record:
+    def _open(self, scope: Scope, surface: Surface) -> Record:
         return Record(
             request_id=self._request_id(scope),
             started_s=time.perf_counter(),
             method=scope["method"],
             path=scope["path"][:MAX_LOGGED_PATH],
+            surface=surface,
         )
 
     def _request_id(self, scope: Scope) -> str:

@@ -13,8 +13,8 @@ from uvicorn._types import ASGI3Application
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from runestone_sidecar.edge.request import CLIENT_GONE
-from runestone_sidecar.edge.respond import envelope
 from runestone_sidecar.errors import BadRequest
+from runestone_sidecar.upstream.surfaces.envelope import envelope
 
 _INTERIM: Final = b"HTTP/1.1 1"  # 100 Continue: the client waits for it
 _REFUSAL: Final = orjson.dumps(envelope(BadRequest("The request is not valid HTTP.")))

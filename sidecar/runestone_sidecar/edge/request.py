@@ -1,4 +1,4 @@
-"""ASGI request -> ChatRequest: bounded, decoded once, checked as far as the gateway itself needs.
+"""ASGI request -> Request: bounded, decoded once, checked as far as the gateway itself needs.
 
 What only the provider can judge is left to the provider: same dialect means the same answer.
 """
@@ -9,7 +9,8 @@ from typing import Any, Final
 import orjson
 
 from runestone_sidecar.errors import BadRequest, BodyTooLarge, UnsupportedMedia
-from runestone_sidecar.upstream.dialects.base import ChatRequest
+from runestone_sidecar.upstream.dialects.base import Request
+from runestone_sidecar.upstream.surfaces.base import Surface
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -17,7 +18,6 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
-MAX_MODEL_LENGTH: Final = 256
 SMALL_BODY_BYTES: Final = 1 << 20  # not worth a look at what it grows to
 MAX_GROWTH: Final = 8  # decoded, in limits of the text
 CLIENT_GONE: Final = "client gone"  # the message of a cancellation for it; others mean a shutdown
@@ -100,44 +100,32 @@ def _too_large(limit_bytes: int) -> BodyTooLarge:
     return BodyTooLarge(f"The body is larger than {limit_bytes} bytes.")
 
 
-def parse_chat(
-    body: dict[str, Any], *, request_id: str, now_s: float, raw: bytes = b""
-) -> ChatRequest:
+def parse(
+    surface: Surface,
+    body: dict[str, Any],
+    *,
+    request_id: str,
+    now_s: float,
+    raw: bytes = b"",
+    headers: bytes = b"",
+) -> Request:
     """Checks what routing reads. Raises BadRequest, which names the param."""
-    model = body.get("model")
-    if not isinstance(model, str) or not model:
-        raise BadRequest("'model' must be the name of a model.", param="model")
-    if len(model) > MAX_MODEL_LENGTH:
-        raise BadRequest(f"'model' is longer than {MAX_MODEL_LENGTH} characters.", param="model")
-    _check_messages(body)
-    stream = body.get("stream")
-    if stream is not None and not isinstance(stream, bool):
-        raise BadRequest("'stream' must be true or false.", param="stream")
-    for name in ("max_tokens", "max_completion_tokens", "n"):
-        value = body.get(name)
-        if value is not None and (type(value) is not int or not 1 <= value < 1 << 31):
-            raise BadRequest(f"'{name}' must be a positive whole number.", param=name)
-    for name, kind, noun in (("stream_options", dict, "an object"), ("tools", list, "an array")):
-        value = body.get(name)
-        if value is not None and not isinstance(value, kind):
-            raise BadRequest(f"'{name}' must be {noun}.", param=name)
-    return ChatRequest(
+    surface.check(body)
+    return Request(
         body=body,
-        model=model,
-        stream=stream is True,
+        model=body["model"],
+        stream=body.get("stream") is True,
         request_id=request_id,
         created_s=int(now_s),
         raw=raw,
+        headers=headers,
     )
 
 
-def _check_messages(body: dict[str, Any]) -> None:
-    messages = body.get("messages")
-    if not isinstance(messages, list) or not messages:
-        raise BadRequest("'messages' must be an array of at least one message.", param="messages")
-    for number, message in enumerate(messages):
-        if not isinstance(message, dict) or not isinstance(message.get("role"), str):
-            raise BadRequest(
-                f"'messages[{number}]' must be an object with a 'role'.",
-                param=f"messages[{number}]",
-            )
+def forwarded_headers(scope: Scope, names: frozenset[bytes]) -> bytes:
+    """Rendered lines of those headers that a provider of the same API gets."""
+    if not names:
+        return b""
+    return b"".join(
+        [b"%b: %b\r\n" % pair for pair in scope["headers"] if pair[0] in names]
+    )  # the parser let no control character into a value

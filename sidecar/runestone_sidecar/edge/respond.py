@@ -1,4 +1,4 @@
-"""Whole replies, streams and errors as ASGI messages in OpenAI's shapes."""
+"""Whole replies, streams and errors as ASGI messages, in the words of the client's API."""
 
 import asyncio
 import contextlib
@@ -72,18 +72,6 @@ async def _send_body(send: Send, status: int, headers: Headers, body: bytes) -> 
     await send({"type": "http.response.body", "body": body})
 
 
-def envelope(error: GatewayError) -> dict[str, Any]:
-    kind = error.provider_type if isinstance(error, ProviderRefused) else error.type
-    return {
-        "error": {
-            "message": error.message,
-            "type": kind,
-            "param": error.param,
-            "code": error.code,
-        }
-    }
-
-
 async def send_error(send: Send, record: Record, error: GatewayError) -> None:
     status = error.provider_status if isinstance(error, ProviderRefused) else error.status
     record.status, record.error = status, error.code or error.type
@@ -95,7 +83,7 @@ async def send_error(send: Send, record: Record, error: GatewayError) -> None:
         headers.append((b"x-should-retry", b"false"))
     if isinstance(error, MethodNotAllowed):
         headers.append((b"allow", error.allow.encode()))
-    body = orjson.dumps(envelope(error))
+    body = orjson.dumps(record.surface.error_body(error))
     if not isinstance(error, BodyTooLarge):
         await _send_body(send, status, headers, body)
         return
@@ -141,15 +129,15 @@ async def send_stream(send: Send, record: Record, reply: StreamedReply) -> None:
         record.interrupted = kind if reply.error is None else "provider_error"
         if reply.error is None:  # else the provider's own frame went out
             error = UpstreamFailed(_LOST, code=f"upstream_{kind}")
-            await _send_last_frame(send, reply, error)
+            await _send_last_frame(send, record, reply, error)
     except asyncio.CancelledError as cancelled:
         if CLIENT_GONE not in cancelled.args:
             record.interrupted = "draining"
-            await _send_last_frame(send, reply, Draining())
+            await _send_last_frame(send, record, reply, Draining())
         raise
     except Exception:
         record.interrupted = "internal_error"
-        await _send_last_frame(send, reply, Internal())
+        await _send_last_frame(send, record, reply, Internal())
         raise
     finally:
         pinger.close()
@@ -157,8 +145,10 @@ async def send_stream(send: Send, record: Record, reply: StreamedReply) -> None:
         reply.close()
 
 
-async def _send_last_frame(send: Send, reply: StreamedReply, error: GatewayError) -> None:
-    frame = b"data: " + orjson.dumps(envelope(error)) + b"\n\n"
+async def _send_last_frame(
+    send: Send, record: Record, reply: StreamedReply, error: GatewayError
+) -> None:
+    frame = reply.error_frame(record.surface, error)
     if not reply.at_boundary:
         frame = b"\n\n" + frame
     await send({"type": "http.response.body", "body": frame, "more_body": True})

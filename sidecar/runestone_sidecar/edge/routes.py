@@ -5,12 +5,14 @@ from dataclasses import dataclass
 
 from starlette.routing import Route, Router
 
-from runestone_sidecar.edge.chat import ChatCompletions
 from runestone_sidecar.edge.exchange import Answer, Exchanges
+from runestone_sidecar.edge.generate import Generation
 from runestone_sidecar.edge.health import Health
 from runestone_sidecar.edge.models import Models
 from runestone_sidecar.edge.request import App, Receive, Scope, Send
 from runestone_sidecar.errors import MethodNotAllowed, NotFound
+from runestone_sidecar.upstream.surfaces.base import Surface
+from runestone_sidecar.upstream.surfaces.chat import OPENAI_CHAT
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,13 +22,14 @@ class Endpoint:
     method: str
     answer: Answer
     exchanges: Exchanges
+    surface: Surface = OPENAI_CHAT  # in whose words errors are told
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["method"] == self.method:
-            await self.exchanges.serve(scope, receive, send, self.answer)
+            await self.exchanges.serve(scope, receive, send, self.answer, self.surface)
             return
         error = MethodNotAllowed(f"Use {self.method} for this URL.", allow=self.method)
-        await self.exchanges.refuse(scope, send, error)
+        await self.exchanges.refuse(scope, send, error, self.surface)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +45,10 @@ class Api:
         await app(scope, receive, send)
 
 
-def build_api(exchanges: Exchanges, chat: ChatCompletions, models: Models, health: Health) -> Api:
-    """The API port's application."""
+def build_api(
+    exchanges: Exchanges, generations: Mapping[str, Generation], models: Models, health: Health
+) -> Api:
+    """The API port's application. `generations`: the endpoints that ask a model, by their path."""
 
     async def unknown(scope: Scope, receive: Receive, send: Send) -> None:
         await exchanges.refuse(scope, send, NotFound("There is no such URL here."))
@@ -53,7 +58,10 @@ def build_api(exchanges: Exchanges, chat: ChatCompletions, models: Models, healt
 
     return Api(
         fixed={
-            "/v1/chat/completions": endpoint("POST", chat.answer),
+            **{
+                path: Endpoint("POST", found.answer, exchanges, found.surface)
+                for path, found in generations.items()
+            },
             "/v1/models": endpoint("GET", models.answer),
         },
         others=Router(

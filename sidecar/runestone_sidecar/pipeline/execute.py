@@ -35,6 +35,7 @@ from runestone_sidecar.telemetry.traffic import Traffic
 from runestone_sidecar.upstream import faults
 from runestone_sidecar.upstream.dialects.base import (
     BadReply,
+    Codec,
     Dialect,
     ProviderError,
     Rendered,
@@ -46,10 +47,13 @@ from runestone_sidecar.upstream.dialects.base import (
 from runestone_sidecar.upstream.origin import Deadlines
 from runestone_sidecar.upstream.pool import Client
 from runestone_sidecar.upstream.response import Response
+from runestone_sidecar.upstream.surfaces.base import Surface
+from runestone_sidecar.upstream.surfaces.codec import TranslatedStream, codec_for
 
 MAX_REPLY_BYTES: Final = 64 * 1024 * 1024
 MAX_ERROR_BYTES: Final = 256 * 1024
 LAST_WORDS_S: Final = 0.5  # from the last event to the end of the provider's message
+_EVENT_END: Final = b"\n\n"
 _LAST_WORD = " No other provider could answer either."
 
 
@@ -76,6 +80,7 @@ class StreamedReply:
 
     def __init__(self, first: bytes, response: Response, reader: StreamReader) -> None:
         self.first = first
+        self.events = first.count(_EVENT_END)  # handed on so far
         self._response = response
         self._reader = reader
         self._ended = False
@@ -110,8 +115,15 @@ class StreamedReply:
                 self._ended = True
                 return reader.finish()
             if out := reader.feed(data):
+                self.events += out.count(_EVENT_END)
                 return out
         return b""
+
+    def error_frame(self, surface: Surface, error: GatewayError) -> bytes:
+        """What tells the client that no more comes."""
+        if isinstance(self._reader, TranslatedStream):
+            return self._reader.error_frame(error)
+        return surface.error_frame(error, self.events)
 
     def hold(self, load: ProviderLoad) -> None:
         """The provider counts as busy until `close`."""
@@ -194,7 +206,8 @@ class Executor:
         provider = offer.provider
         dialect = provider.dialect
         assert dialect is not None  # routing leaves such providers out
-        rendered = _render(dialect, plan, offer)
+        codec = codec_for(plan.surface, dialect, offer.capabilities)
+        rendered = _render(codec, plan, offer)
         record.attempts += 1
         load = self._load.of(provider.id)
         load.in_flight += 1
@@ -203,7 +216,7 @@ class Executor:
             response = await self._client.send(
                 provider.origin,
                 target=provider.base_path + rendered.path,
-                headers=head,
+                headers=head + rendered.headers if rendered.headers else head,
                 body=rendered.body,
                 deadlines=_deadlines(plan, provider.deadlines),
             )
@@ -211,7 +224,7 @@ class Executor:
             try:
                 if response.status != 200:
                     raise await _refusal(dialect, response)
-                reply = await _read(dialect, plan, response)
+                reply = await _read(codec, plan, response)
                 handed_over = isinstance(reply, StreamedReply)
             finally:
                 if not handed_over:
@@ -233,23 +246,22 @@ class Executor:
         return reply
 
 
-async def _read(dialect: Dialect, plan: Plan, response: Response) -> Answer:
+async def _read(codec: Codec, plan: Plan, response: Response) -> Answer:
     if not plan.request.stream:
-        reply = dialect.read_chat(plan.request, await response.read(MAX_REPLY_BYTES))
-        return reply
+        return codec.read(plan.request, await response.read(MAX_REPLY_BYTES))
     content_type = response.header(b"content-type") or b""
     if not content_type.startswith(b"text/event-stream"):
         raise BadReply("a stream was asked for, something else came")
-    reader = dialect.stream_chat(plan.request)
+    reader = codec.stream(plan.request)
     while data := await response.next():
         if first := reader.feed(data):
             return StreamedReply(first, response, reader)
     raise BadReply("the stream ended before it began")
 
 
-def _render(dialect: Dialect, plan: Plan, offer: Offer) -> Rendered:
+def _render(codec: Codec, plan: Plan, offer: Offer) -> Rendered:
     try:
-        return dialect.render_chat(plan.request, offer.target)
+        return codec.render(plan.request, offer.target)
     except Untranslatable as error:
         raise AttemptFailed(
             Verdict.PROVIDER, "untranslatable", BadRequest(error.message, param=error.param)

@@ -4,7 +4,9 @@ from dataclasses import dataclass, field
 
 from runestone_sidecar.admit.route import Decision
 from runestone_sidecar.config.snapshot import Offer, Principal, Snapshot
-from runestone_sidecar.upstream.dialects.base import ChatRequest, Usage
+from runestone_sidecar.upstream.dialects.base import Request, Usage
+from runestone_sidecar.upstream.surfaces.base import Surface
+from runestone_sidecar.upstream.surfaces.chat import OPENAI_CHAT
 
 
 @dataclass(slots=True)
@@ -13,7 +15,8 @@ class Plan:
 
     snapshot: Snapshot
     principal: Principal
-    request: ChatRequest
+    surface: Surface
+    request: Request
     decision: Decision
     deadline_s: float | None  # on the event loop's clock; None: only the providers' own limits
 
@@ -26,6 +29,7 @@ class Record:
     started_s: float  # time.perf_counter: uvloop's own clock stands still within an iteration
     method: str = ""
     path: str = ""
+    surface: Surface = OPENAI_CHAT  # in whose words errors are told
     principal: Principal | None = None
     config: str = ""
     model: str | None = None  # as asked for, aliases resolved: a rule may take any name

@@ -22,6 +22,7 @@ from runestone_sidecar.admit.route import Query, Router, Trace, visible_models
 from runestone_sidecar.config.build import Credentials
 from runestone_sidecar.config.snapshot import Principal, Snapshot
 from runestone_sidecar.errors import ModelNotFound, NoProvider
+from runestone_sidecar.upstream.surfaces.chat import OPENAI_CHAT
 from runestone_testing import bundles
 
 CREDENTIALS = Credentials(digest="", values={"cred-a": bundles.PROVIDER_KEY})
@@ -78,6 +79,7 @@ def query(model: str = "m", **fields: object) -> Query:
         "output_tokens": 100,
         "user": None,
         "header": lambda _: None,
+        "surface": OPENAI_CHAT,
     }
     return Query(model=model, **(given | fields))  # type: ignore[arg-type]
 

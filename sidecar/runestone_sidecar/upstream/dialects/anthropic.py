@@ -1,5 +1,6 @@
 """OpenAI's chat format to a provider that speaks Anthropic's Messages API, and back."""
 
+from collections.abc import Mapping
 from typing import Final
 
 import orjson
@@ -8,11 +9,12 @@ from runestone_sidecar.upstream.dialects.anthropic_reply import read_message
 from runestone_sidecar.upstream.dialects.anthropic_request import messages_request
 from runestone_sidecar.upstream.dialects.anthropic_stream import AnthropicStream
 from runestone_sidecar.upstream.dialects.base import (
-    ChatRequest,
+    Codec,
     ModelTarget,
     ProviderError,
     Rendered,
     Reply,
+    Request,
     Untranslatable,
 )
 from runestone_sidecar.upstream.dialects.provider_error import read_error
@@ -22,13 +24,10 @@ _PATH: Final = b"/v1/messages"
 _VERSION: Final = (b"anthropic-version", b"2023-06-01")
 
 
-class Anthropic:
-    def auth_headers(self, credential: str | None) -> tuple[tuple[bytes, bytes], ...]:
-        if credential is None:
-            return (_VERSION,)
-        return (b"x-api-key", credential.encode()), _VERSION
+class MessagesFromChat:
+    """A chat as a Messages request."""
 
-    def render_chat(self, request: ChatRequest, target: ModelTarget) -> Rendered:
+    def render(self, request: Request, target: ModelTarget) -> Rendered:
         try:
             body = orjson.dumps(messages_request(request, target))
         except orjson.JSONEncodeError:
@@ -36,11 +35,21 @@ class Anthropic:
             raise Untranslatable("The request is nested too deeply.") from None
         return Rendered(path=_PATH, body=body)
 
-    def read_chat(self, request: ChatRequest, body: bytes) -> Reply:
+    def read(self, request: Request, body: bytes) -> Reply:
         return read_message(request, body)
 
-    def stream_chat(self, request: ChatRequest) -> AnthropicStream:
+    def stream(self, request: Request) -> AnthropicStream:
         return AnthropicStream(request)
+
+
+class Anthropic:
+    chat: Final = MessagesFromChat()
+    native: Final[Mapping[str, Codec]] = {}
+
+    def auth_headers(self, credential: str | None) -> tuple[tuple[bytes, bytes], ...]:
+        if credential is None:
+            return (_VERSION,)
+        return (b"x-api-key", credential.encode()), _VERSION
 
     def read_error(self, status: int, body: bytes) -> ProviderError:
         return read_error(status, body)

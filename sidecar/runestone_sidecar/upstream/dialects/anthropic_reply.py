@@ -10,7 +10,7 @@ from typing import Any, Final
 import orjson
 
 from runestone_sidecar.upstream.dialects.anthropic_tools import ANSWER_TOOL, defines_answer_tool
-from runestone_sidecar.upstream.dialects.base import BadReply, ChatRequest, Reply, Usage
+from runestone_sidecar.upstream.dialects.base import BadReply, Reply, Request, Usage
 
 FINISH_REASONS: Final = {
     "end_turn": "stop",
@@ -80,7 +80,7 @@ class TokenCounts:
         }
 
 
-def read_message(request: ChatRequest, body: bytes) -> Reply:
+def read_message(request: Request, body: bytes) -> Reply:
     """Raises BadReply."""
     try:
         reply = orjson.loads(body)
@@ -112,7 +112,7 @@ def read_message(request: ChatRequest, body: bytes) -> Reply:
     return Reply(body=orjson.dumps(completion), usage=counts.usage)
 
 
-def reply_id(identifier: Any, request: ChatRequest) -> str:
+def reply_id(identifier: Any, request: Request) -> str:
     """The provider's, by which its support finds the reply."""
     if isinstance(identifier, str) and identifier:
         return identifier

@@ -15,7 +15,7 @@ from runestone_sidecar.upstream.dialects.anthropic_messages import (
 from runestone_sidecar.upstream.dialects.anthropic_models import Sampling, generation_of
 from runestone_sidecar.upstream.dialects.anthropic_thinking import thinking_of
 from runestone_sidecar.upstream.dialects.anthropic_tools import tooling_of
-from runestone_sidecar.upstream.dialects.base import ChatRequest, ModelTarget, Untranslatable
+from runestone_sidecar.upstream.dialects.base import ModelTarget, Request, Untranslatable
 
 _DEFAULT_MAX_TOKENS: Final = 4_096
 _DEFAULT_SAMPLING: Final = 1  # of both temperature and top_p, at both providers
@@ -29,7 +29,7 @@ _SERVICE_TIERS: Final = {
 }
 
 
-def messages_request(request: ChatRequest, target: ModelTarget) -> dict[str, Any]:
+def messages_request(request: Request, target: ModelTarget) -> dict[str, Any]:
     """Raises Untranslatable."""
     body = request.body
     check_fields(body)

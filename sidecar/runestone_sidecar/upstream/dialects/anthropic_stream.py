@@ -17,7 +17,7 @@ from runestone_sidecar.upstream.dialects.anthropic_reply import (
     reply_id,
 )
 from runestone_sidecar.upstream.dialects.anthropic_tools import ANSWER_TOOL, defines_answer_tool
-from runestone_sidecar.upstream.dialects.base import BadReply, ChatRequest, ProviderError, Usage
+from runestone_sidecar.upstream.dialects.base import BadReply, ProviderError, Request, Usage
 from runestone_sidecar.upstream.dialects.provider_error import error_of
 from runestone_sidecar.upstream.sse import SSEParser, SSETooLargeError
 
@@ -61,7 +61,7 @@ class AnthropicStream:
         "usage",
     )
 
-    def __init__(self, request: ChatRequest) -> None:
+    def __init__(self, request: Request) -> None:
         self.usage: Usage | None = None
         self.complete = False
         self.at_boundary = True  # only whole events go out

@@ -11,8 +11,8 @@ from typing import Any, Protocol
 
 
 @dataclass(slots=True)
-class ChatRequest:
-    """A `POST /v1/chat/completions` as the client sent it, parsed once.
+class Request:
+    """A request in some API's format as the client sent it, parsed once.
 
     `body` is the decoded JSON object; it is shared by all attempts and must not be changed.
     """
@@ -23,6 +23,7 @@ class ChatRequest:
     request_id: str
     created_s: int  # Unix seconds, for replies that are ours to date
     raw: bytes = b""  # `body` as it came, where it did
+    headers: bytes = b""  # rendered lines of the client's that a provider of the same format gets
 
     @property
     def include_usage(self) -> bool:
@@ -54,6 +55,7 @@ class Rendered:
 
     path: bytes
     body: bytes
+    headers: bytes = b""
 
 
 @dataclass(slots=True)
@@ -93,10 +95,21 @@ class BadReply(DialectError):
 class StreamReader(Protocol):
     """Reads one streamed reply; made anew for each attempt."""
 
-    usage: Usage | None  # when the stream told it
-    complete: bool  # the provider said that the reply is whole
-    at_boundary: bool  # what was handed on so far ends between two events
-    error: ProviderError | None  # what the provider reported inside the stream, and is told
+    @property
+    def usage(self) -> Usage | None:
+        """When the stream told it."""
+
+    @property
+    def complete(self) -> bool:
+        """The provider said that the reply is whole."""
+
+    @property
+    def at_boundary(self) -> bool:
+        """What was handed on so far ends between two events."""
+
+    @property
+    def error(self) -> ProviderError | None:
+        """What the provider reported inside the stream, and the client was told."""
 
     def feed(self, data: bytes) -> bytes:
         """Client bytes for provider bytes, possibly none. Raises BadReply. Buffers are bounded."""
@@ -105,17 +118,29 @@ class StreamReader(Protocol):
         """Client bytes for the provider's clean end. Raises BadReply where it is not whole."""
 
 
-class Dialect(Protocol):
-    def auth_headers(self, credential: str | None) -> tuple[tuple[bytes, bytes], ...]:
-        """Headers of every request: authorization and API version."""
+class Codec(Protocol):
+    """One API of a provider's: how it is asked, and how its answers are read for the client."""
 
-    def render_chat(self, request: ChatRequest, target: ModelTarget) -> Rendered:
+    def render(self, request: Request, target: ModelTarget) -> Rendered:
         """Raises Untranslatable."""
 
-    def read_chat(self, request: ChatRequest, body: bytes) -> Reply:
+    def read(self, request: Request, body: bytes) -> Reply:
         """A 200 that was not streamed. Raises BadReply."""
 
-    def stream_chat(self, request: ChatRequest) -> StreamReader: ...
+    def stream(self, request: Request) -> StreamReader: ...
+
+
+class Dialect(Protocol):
+    @property
+    def chat(self) -> Codec:
+        """OpenAI's chat format, in and out: what all translations pass through."""
+
+    @property
+    def native(self) -> Mapping[str, Codec]:
+        """The APIs, by the name of the client's surface, that go through as they are."""
+
+    def auth_headers(self, credential: str | None) -> tuple[tuple[bytes, bytes], ...]:
+        """Headers of every request: authorization and API version."""
 
     def read_error(self, status: int, body: bytes) -> ProviderError:
         """Total: any bytes give an error fit to show (a 400, 404 or 422 is shown)."""

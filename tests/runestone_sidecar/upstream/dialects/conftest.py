@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from runestone_sidecar.upstream.dialects.base import ChatRequest, ModelTarget
+from runestone_sidecar.upstream.dialects.base import ModelTarget, Request
 
 _BETWEEN = "\n---\n"
 
@@ -37,10 +37,10 @@ class Golden:
         return self._documents()[0]  # type: ignore[no-any-return]
 
     @property
-    def request(self) -> ChatRequest:
+    def request(self) -> Request:
         given = self.given
         body = {"model": "claude", **given.get("client", {})}
-        return ChatRequest(
+        return Request(
             body=body,
             model=body["model"],
             stream=body.get("stream", False),

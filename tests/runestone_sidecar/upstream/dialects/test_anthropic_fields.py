@@ -8,7 +8,7 @@ from openai.types.chat import completion_create_params
 
 from runestone_sidecar.upstream.dialects.anthropic import Anthropic
 from runestone_sidecar.upstream.dialects.anthropic_fields import FIELDS, Fate
-from runestone_sidecar.upstream.dialects.base import ChatRequest, ModelTarget, Untranslatable
+from runestone_sidecar.upstream.dialects.base import ModelTarget, Request, Untranslatable
 
 TOOLS = [{"type": "function", "function": {"name": "f"}}]
 
@@ -62,8 +62,8 @@ NOT_IN_THE_BODY = {"model", "stream_options"}
 
 def render(fields: dict[str, Any]) -> bytes:
     body = BASE | fields
-    request = ChatRequest(body, "m", bool(body.get("stream")), "r", 1)
-    return Anthropic().render_chat(request, ModelTarget("claude-sonnet-4-5", 8192)).body
+    request = Request(body, "m", bool(body.get("stream")), "r", 1)
+    return Anthropic().chat.render(request, ModelTarget("claude-sonnet-4-5", 8192)).body
 
 
 def with_others(name: str) -> dict[str, Any]:

@@ -10,17 +10,17 @@ from openai.types.chat import ChatCompletion
 from runestone_sidecar.upstream.dialects.anthropic import Anthropic
 from runestone_sidecar.upstream.dialects.anthropic_messages import conversation
 from runestone_sidecar.upstream.dialects.anthropic_reply import FINISH_REASONS
-from runestone_sidecar.upstream.dialects.base import BadReply, ChatRequest, Usage
+from runestone_sidecar.upstream.dialects.base import BadReply, Request, Usage
 
 GOLDEN = sorted((Path(__file__).parent / "golden/replies").glob("*.yaml"))
-REQUEST = ChatRequest({"model": "m"}, "m", False, "r", 1)
+REQUEST = Request({"model": "m"}, "m", False, "r", 1)
 USAGE = {"input_tokens": 1, "output_tokens": 1}
 WHOLE = {"id": "msg_1", "content": [], "stop_reason": "end_turn", "usage": USAGE}
 
 
 @pytest.mark.parametrize("golden", GOLDEN, indirect=True, ids=[path.stem for path in GOLDEN])
 def test_golden_reply(golden: Any) -> None:
-    reply = Anthropic().read_chat(golden.request, orjson.dumps(golden.given["provider"]))
+    reply = Anthropic().chat.read(golden.request, orjson.dumps(golden.given["provider"]))
     golden.check({"client": orjson.loads(reply.body)})
     completion = ChatCompletion.model_validate_json(reply.body, strict=True)
     if completion.usage is None:
@@ -46,7 +46,7 @@ def test_golden_reply(golden: Any) -> None:
 def test_a_finish_reason_for_every_stop_reason(stop_reason: str, finish_reason: str) -> None:
     calls = [{"type": "tool_use", "id": "t", "name": "f", "input": {}}]
     body = orjson.dumps(WHOLE | {"content": calls, "stop_reason": stop_reason})
-    choice = orjson.loads(Anthropic().read_chat(REQUEST, body).body)["choices"][0]
+    choice = orjson.loads(Anthropic().chat.read(REQUEST, body).body)["choices"][0]
     assert choice["finish_reason"] == finish_reason
 
 
@@ -78,13 +78,13 @@ BAD: dict[str, bytes] = {
 @pytest.mark.parametrize("body", BAD.values(), ids=BAD)
 def test_fault_c20_what_is_no_reply(body: bytes) -> None:
     with pytest.raises(BadReply) as caught:
-        Anthropic().read_chat(REQUEST, body)
+        Anthropic().chat.read(REQUEST, body)
     assert "secret" not in str(caught.value)
 
 
 def test_an_unsigned_thought_is_not_sent_back() -> None:
     body = WHOLE | {"content": [{"type": "thinking", "thinking": "Hm."}]}
-    reply = orjson.loads(Anthropic().read_chat(REQUEST, orjson.dumps(body)).body)
+    reply = orjson.loads(Anthropic().chat.read(REQUEST, orjson.dumps(body)).body)
     message = reply["choices"][0]["message"]
     _, turns = conversation([{"role": "user", "content": "x"}, message | {"content": "y"}])
     assert turns[1] == {"role": "assistant", "content": [{"type": "text", "text": "y"}]}

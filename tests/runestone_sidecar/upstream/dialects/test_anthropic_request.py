@@ -14,7 +14,7 @@ from pydantic import TypeAdapter
 
 from runestone_sidecar.upstream.dialects.anthropic import Anthropic
 from runestone_sidecar.upstream.dialects.anthropic_fields import FIELDS
-from runestone_sidecar.upstream.dialects.base import ChatRequest, ModelTarget, Untranslatable
+from runestone_sidecar.upstream.dialects.base import ModelTarget, Request, Untranslatable
 
 GOLDEN = sorted((Path(__file__).parent / "golden/requests").glob("*.yaml"))
 SDK_PARAMS: TypeAdapter[Any] = TypeAdapter(MessageCreateParams)
@@ -24,10 +24,10 @@ HELLO = [{"role": "user", "content": "Hello"}]
 
 
 def render_bytes(body: dict[str, Any], upstream: str = "claude-sonnet-4-5") -> bytes:
-    request = ChatRequest(
+    request = Request(
         body=body, model="m", stream=bool(body.get("stream")), request_id="r", created_s=1
     )
-    return Anthropic().render_chat(request, ModelTarget(upstream, None)).body
+    return Anthropic().chat.render(request, ModelTarget(upstream, None)).body
 
 
 def render(body: dict[str, Any], upstream: str = "claude-sonnet-4-5") -> Any:
@@ -48,7 +48,7 @@ def test_golden_request(golden: Any) -> None:
     before = orjson.dumps(golden.request.body)
     request = golden.request
     try:
-        rendered = Anthropic().render_chat(request, golden.target)
+        rendered = Anthropic().chat.render(request, golden.target)
     except Untranslatable as refusal:
         golden.check({"refused": {"param": refusal.param, "message": refusal.message}})
         return

@@ -10,10 +10,10 @@ from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
 from runestone_sidecar.upstream.dialects.anthropic import Anthropic
 from runestone_sidecar.upstream.dialects.anthropic_messages import conversation
-from runestone_sidecar.upstream.dialects.base import ChatRequest
+from runestone_sidecar.upstream.dialects.base import Request
 from runestone_sidecar.upstream.sse import SSEParser
 
-REQUEST = ChatRequest({"model": "m"}, "m", True, "r", 1)
+REQUEST = Request({"model": "m"}, "m", True, "r", 1)
 TEXT = st.text(alphabet=st.characters(codec="utf-8"), min_size=1, max_size=12)
 NAME = st.from_regex(r"[a-zA-Z0-9_-]{1,8}", fullmatch=True)
 INPUT = st.dictionaries(TEXT, st.none() | st.booleans() | st.integers(-9, 9) | TEXT, max_size=3)
@@ -87,12 +87,12 @@ def test_a_streamed_reply_says_what_the_whole_one_says(
 ) -> None:
     message = message_of(blocks)
     provider = events_of(message, delta_size)
-    stream = Anthropic().stream_chat(REQUEST)
+    stream = Anthropic().chat.stream(REQUEST)
     client = b"".join(
         stream.feed(provider[at : at + feed_size]) for at in range(0, len(provider), feed_size)
     )
     client += stream.finish()
-    whole = Anthropic().read_chat(REQUEST, message)
+    whole = Anthropic().chat.read(REQUEST, message)
     assert stream.usage == whole.usage
     state: ChatCompletionStreamState[None] = ChatCompletionStreamState()
     for _, data in SSEParser().feed(client)[:-1]:
@@ -113,7 +113,7 @@ def test_a_streamed_reply_says_what_the_whole_one_says(
 
 @given(BLOCKS)
 def test_a_reply_sent_back_is_the_turn_that_it_was(blocks: list[dict[str, Any]]) -> None:
-    reply = Anthropic().read_chat(REQUEST, message_of(blocks))
+    reply = Anthropic().chat.read(REQUEST, message_of(blocks))
     message = orjson.loads(reply.body)["choices"][0]["message"]
     next_turn = {"role": "user", "content": "Go on."}
     _, turns = conversation([{"role": "user", "content": "Hello"}, message, next_turn])

@@ -10,12 +10,12 @@ from openai.types.chat import ChatCompletionChunk
 
 from runestone_sidecar.upstream.dialects.anthropic import Anthropic
 from runestone_sidecar.upstream.dialects.anthropic_stream import AnthropicStream
-from runestone_sidecar.upstream.dialects.base import BadReply, ChatRequest, Usage
+from runestone_sidecar.upstream.dialects.base import BadReply, Request, Usage
 from runestone_sidecar.upstream.sse import MAX_LINE_BYTES, SSEParser
 
 GOLDEN = sorted((Path(__file__).parent / "golden/streams").glob("*.yaml"))
 IDS = [path.stem for path in GOLDEN]
-REQUEST = ChatRequest({"model": "m"}, "m", True, "r", 1)
+REQUEST = Request({"model": "m"}, "m", True, "r", 1)
 
 
 def read(stream: AnthropicStream, pieces: list[bytes]) -> tuple[bytes, bool]:
@@ -36,7 +36,7 @@ def data_of(client: bytes) -> list[bytes]:
 
 @pytest.mark.parametrize("golden", GOLDEN, indirect=True, ids=IDS)
 def test_golden_stream(golden: Any) -> None:
-    stream = Anthropic().stream_chat(golden.request)
+    stream = Anthropic().chat.stream(golden.request)
     client, complete = read(stream, [golden.given["provider"].encode()])
     usage = stream.usage
     golden.check(
@@ -90,7 +90,7 @@ def test_the_sdk_rebuilds_what_a_whole_reply_holds(golden: Any) -> None:
     for chunk in data_of(client)[:-1]:
         state.handle_chunk(ChatCompletionChunk.model_validate_json(chunk))
     rebuilt: Any = state.current_completion_snapshot.choices[0].to_dict()
-    whole = Anthropic().read_chat(golden.request, assembled(provider))
+    whole = Anthropic().chat.read(golden.request, assembled(provider))
     expected = orjson.loads(whole.body)["choices"][0]
     assert rebuilt["finish_reason"] == expected["finish_reason"]
     assert comparable(rebuilt["message"]) == comparable(expected["message"])

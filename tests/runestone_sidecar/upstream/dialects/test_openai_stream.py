@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runestone_sidecar.upstream.dialects.base import BadReply, ChatRequest, Usage
-from runestone_sidecar.upstream.dialects.openai import OpenAI, OpenAIStream
+from runestone_sidecar.upstream.dialects.base import BadReply, Request, Usage
+from runestone_sidecar.upstream.dialects.openai import OpenAI
+from runestone_sidecar.upstream.dialects.openai_stream import OpenAIStream
 from runestone_sidecar.upstream.sse import MAX_LINE_BYTES
 
 GOLDEN = sorted((Path(__file__).parent / "golden/exchanges").glob("stream*.yaml"))
@@ -17,7 +18,7 @@ DONE = b"data: [DONE]\n\n"
 
 
 def stream_of(**body: Any) -> OpenAIStream:
-    return OpenAI().stream_chat(ChatRequest({"model": "m", **body}, "m", True, "r", 1))
+    return OpenAI().chat.stream(Request({"model": "m", **body}, "m", True, "r", 1))
 
 
 def event(**chunk: Any) -> bytes:

@@ -1,4 +1,4 @@
-"""`POST /v1/chat/completions`."""
+"""The endpoints that ask a model: chats, messages, responses, completions, embeddings."""
 
 import asyncio
 import time
@@ -6,15 +6,27 @@ from dataclasses import dataclass
 
 from runestone_sidecar.admit.route import Router
 from runestone_sidecar.edge.exchange import Caller
-from runestone_sidecar.edge.request import Receive, Scope, Send, header, parse_chat, read_json
+from runestone_sidecar.edge.request import (
+    Receive,
+    Scope,
+    Send,
+    forwarded_headers,
+    header,
+    parse,
+    read_json,
+)
 from runestone_sidecar.edge.respond import send_stream, send_whole
 from runestone_sidecar.pipeline.execute import Executor, StreamedReply
 from runestone_sidecar.pipeline.plan import Record
 from runestone_sidecar.pipeline.prepare import Incoming, prepare
+from runestone_sidecar.upstream.surfaces.base import Surface
 
 
 @dataclass(frozen=True, slots=True)
-class ChatCompletions:
+class Generation:
+    """One of them; what is its own is in the surface."""
+
+    surface: Surface
     router: Router
     executor: Executor
     max_body_bytes: int
@@ -23,13 +35,21 @@ class ChatCompletions:
         self, scope: Scope, receive: Receive, send: Send, record: Record, caller: Caller
     ) -> None:
         body, raw = await read_json(scope, receive, self.max_body_bytes)
-        request = parse_chat(body, request_id=record.request_id, now_s=time.time(), raw=raw)
+        request = parse(
+            self.surface,
+            body,
+            request_id=record.request_id,
+            now_s=time.time(),
+            raw=raw,
+            headers=forwarded_headers(scope, self.surface.forwarded),
+        )
         record.stream = request.stream
         plan = prepare(
             self.router,
             caller.snapshot,
             caller.principal,
             Incoming(
+                surface=self.surface,
                 request=request,
                 body_bytes=len(raw),
                 header=lambda name: _text(header(scope, name.lower().encode("latin-1"))),

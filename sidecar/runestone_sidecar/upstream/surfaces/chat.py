@@ -1,0 +1,83 @@
+"""OpenAI's chat completions: the surface that all others are said through."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+from runestone_sidecar.errors import BadRequest, GatewayError
+from runestone_sidecar.upstream.surfaces.base import (
+    CHAT,
+    Traits,
+    check_counts,
+    check_kinds,
+    check_model,
+    check_stream,
+    text_or_none,
+)
+from runestone_sidecar.upstream.surfaces.envelope import envelope, error_frame
+
+_FIELD_NEEDS: Final = (("stream", "Streaming"), ("tools", "Tools"), ("logprobs", "Logprobs"))
+_PART_NEEDS: Final = {"image_url": "Vision", "input_audio": "Audio"}
+
+
+class Chat:
+    name: Final = "chat"
+    forwarded: Final[frozenset[bytes]] = frozenset()
+    translator: Final = None  # all others are translated to this
+
+    def check(self, body: Mapping[str, Any]) -> None:
+        check_model(body)
+        _check_messages(body)
+        check_stream(body)
+        check_counts(body, "max_tokens", "max_completion_tokens", "n")
+        check_kinds(body, ("stream_options", dict, "an object"), ("tools", list, "an array"))
+
+    def traits(self, body: Mapping[str, Any]) -> Traits:
+        limit = body.get("max_completion_tokens") or body.get("max_tokens")
+        return Traits(
+            needs=needs_of(body),
+            max_output_tokens=limit * (body.get("n") or 1) if limit else None,
+            user=text_or_none(body.get("user")),
+        )
+
+    def is_native(self, capabilities: frozenset[str]) -> bool:
+        return True
+
+    def error_body(self, error: GatewayError) -> Mapping[str, Any]:
+        return envelope(error)
+
+    def error_frame(self, error: GatewayError, events: int) -> bytes:
+        return error_frame(error)
+
+
+OPENAI_CHAT: Final = Chat()
+
+
+def _check_messages(body: Mapping[str, Any]) -> None:
+    messages = body.get("messages")
+    if not isinstance(messages, list) or not messages:
+        raise BadRequest("'messages' must be an array of at least one message.", param="messages")
+    for number, message in enumerate(messages):
+        if not isinstance(message, dict) or not isinstance(message.get("role"), str):
+            raise BadRequest(
+                f"'messages[{number}]' must be an object with a 'role'.",
+                param=f"messages[{number}]",
+            )
+
+
+def needs_of(body: Mapping[str, Any]) -> frozenset[str]:
+    """What a chat cannot do without."""
+    needs = [need for field, need in _FIELD_NEEDS if body.get(field)]
+    response_format = body.get("response_format")
+    if isinstance(response_format, dict) and response_format.get("type") == "json_schema":
+        needs.append("JSONSchema")
+    needs += (_PART_NEEDS[kind] for kind in _part_types(body) if kind in _PART_NEEDS)
+    return CHAT.union(needs) if needs else CHAT
+
+
+def _part_types(body: Mapping[str, Any]) -> Iterator[str]:
+    for message in body["messages"]:
+        content = message.get("content")
+        if isinstance(content, list):
+            for part in content:
+                if isinstance(part, dict) and isinstance(kind := part.get("type"), str):
+                    yield kind

@@ -1,0 +1,125 @@
+"""Which codec carries a surface to a provider: the provider's own, or one by way of a chat."""
+
+import orjson
+
+from runestone_sidecar.errors import GatewayError, UpstreamFailed
+from runestone_sidecar.upstream.dialects.base import (
+    BadReply,
+    Codec,
+    Dialect,
+    ModelTarget,
+    ProviderError,
+    Rendered,
+    Reply,
+    Request,
+    StreamReader,
+    Usage,
+)
+from runestone_sidecar.upstream.sse import SSEParser, SSETooLargeError
+from runestone_sidecar.upstream.surfaces.base import ChatSink, Surface, Translator
+
+
+def can_serve(surface: Surface, dialect: Dialect, capabilities: frozenset[str]) -> bool:
+    """Whether a model of these capabilities can be asked this at all."""
+    if surface.name in dialect.native and surface.is_native(capabilities):
+        return True
+    return surface.name == "chat" or surface.translator is not None
+
+
+def codec_for(surface: Surface, dialect: Dialect, capabilities: frozenset[str]) -> Codec:
+    """For one attempt, where `can_serve`."""
+    native = dialect.native.get(surface.name)
+    if native is not None and surface.is_native(capabilities):
+        return native
+    if surface.translator is None:
+        return dialect.chat
+    return Translation(surface.translator, dialect.chat)
+
+
+class Translation:
+    """A surface's request said as a chat, and the chat's answer said in the surface's words."""
+
+    __slots__ = ("_asked", "_chat", "_translator")
+
+    def __init__(self, translator: Translator, chat: Codec) -> None:
+        self._translator = translator
+        self._chat = chat
+        self._asked: Request | None = None  # the chat, once rendered
+
+    def render(self, request: Request, target: ModelTarget) -> Rendered:
+        self._asked = self._translator.to_chat(request)
+        return self._chat.render(self._asked, target)
+
+    def read(self, request: Request, body: bytes) -> Reply:
+        assert self._asked is not None  # rendered before it is read
+        reply = self._chat.read(self._asked, body)
+        completion = orjson.loads(reply.body)
+        return Reply(self._translator.read_chat(request, completion), reply.usage)
+
+    def stream(self, request: Request) -> "TranslatedStream":
+        assert self._asked is not None
+        return TranslatedStream(
+            self._chat.stream(self._asked), self._translator.stream_chat(request)
+        )
+
+
+class TranslatedStream:
+    """A StreamReader that turns the chat events of another into the surface's."""
+
+    __slots__ = ("_inner", "_parser", "_sink")
+
+    at_boundary = True  # only whole events go out
+
+    def __init__(self, inner: StreamReader, sink: ChatSink) -> None:
+        self._inner = inner
+        self._sink = sink
+        self._parser = SSEParser()
+
+    @property
+    def usage(self) -> Usage | None:
+        return self._inner.usage
+
+    @property
+    def complete(self) -> bool:
+        return self._inner.complete
+
+    @property
+    def error(self) -> ProviderError | None:
+        return self._inner.error
+
+    def feed(self, data: bytes) -> bytes:
+        return self._say(self._inner.feed(data))
+
+    def finish(self) -> bytes:
+        said = self._say(self._inner.finish())
+        if self._inner.error is not None:
+            return said
+        return said + self._sink.finish()
+
+    def error_frame(self, error: GatewayError) -> bytes:
+        return self._sink.error_frame(error)
+
+    def _say(self, data: bytes) -> bytes:
+        if not data:
+            return b""
+        try:
+            events = self._parser.feed(data)
+        except SSETooLargeError as error:
+            raise BadReply(f"an event stream's {error.what} is too long") from error
+        return b"".join([self._chunk(event) for _, event in events])
+
+    def _chunk(self, event: bytes) -> bytes:
+        if event.strip() == b"[DONE]":
+            return b""  # the sink is told by `finish`, when the provider's message has ended too
+        try:
+            chunk = orjson.loads(event)
+        except orjson.JSONDecodeError:
+            raise BadReply("an event of the stream is not JSON") from None
+        if not isinstance(chunk, dict):
+            raise BadReply("an event of the stream is malformed")
+        if self._inner.error is not None and chunk.get("error"):
+            told = self._inner.error
+            return self._sink.error_frame(
+                UpstreamFailed(told.message, code=told.code or "upstream_error")
+            )
+        return self._sink.feed(chunk)
