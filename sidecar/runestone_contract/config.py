@@ -96,6 +96,21 @@ class KeyHash(Wire):
     not_after_s: int | None = None  # Unix seconds; set on a key that was rotated out
 
 
+class Budget(Wire):
+    picodollars: int
+    period: str  # "Hour" | "Day" | "Month" (30 days); one that is not known is taken for a Month
+
+
+class Limits(Wire):
+    """Of one Key, over all replicas together, in any stretch of time that long; None: no limit."""
+
+    requests_per_minute: int | None = None
+    requests_per_hour: int | None = None
+    tokens_per_minute: int | None = None
+    concurrent_requests: int | None = None
+    budget: Budget | None = None
+
+
 class Key(Wire):
     kind: Literal["key"] = "key"
     id: str
@@ -107,6 +122,7 @@ class Key(Wire):
     allowed_models: tuple[str, ...] = ()  # globs; none: every model
     policy: str | None = None  # policy id, maybe of none here; None: the namespace's default
     service_accounts: tuple[str, ...] = ()  # names, of this namespace; in one Key at most
+    limits: Limits = Limits()
 
 
 class Match(Wire):

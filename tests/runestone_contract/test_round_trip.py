@@ -43,6 +43,12 @@ PROVIDERS = st.builds(
 )
 POOLS = st.builds(config.Pool, id=TEXT, strategy=TEXT, providers=tuples(PROVIDERS))
 HASHES = st.builds(config.KeyHash, sha256=TEXT, not_after_s=maybe(COUNT))
+LIMITS = st.builds(
+    config.Limits,
+    requests_per_minute=maybe(COUNT),
+    tokens_per_minute=maybe(COUNT),
+    budget=maybe(st.builds(config.Budget, picodollars=st.integers(0, 10**21), period=TEXT)),
+)
 KEYS = st.builds(
     config.Key,
     id=TEXT,
@@ -52,6 +58,7 @@ KEYS = st.builds(
     expires_at_s=maybe(COUNT),
     allowed_models=tuples(TEXT),
     policy=maybe(TEXT),
+    limits=LIMITS,
 )
 TARGETS = st.builds(
     config.Target, pool=TEXT, provider=maybe(TEXT), model=maybe(TEXT), weight=maybe(COUNT)

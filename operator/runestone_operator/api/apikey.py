@@ -49,11 +49,13 @@ class Budget(ApiModel):
     usd: DecimalUsd
     """US dollars, as a decimal string."""
     period: BudgetPeriod
-    """Calendar period, in UTC, after which the budget starts afresh."""
+    """In no stretch of time that long is more spent; a month is 30 days. Nothing starts afresh on
+    the hour, at midnight or on the first: what was spent is free again a period later."""
 
 
 class Limits(ApiModel):
-    """Limits of the key. Each holds across all replicas together, not for each pod."""
+    """Limits of the key. Each holds across all replicas together, not for each pod, and in every
+    minute or hour, whenever it begins."""
 
     requests_per_minute: Count | None = None
     """Requests in a minute."""

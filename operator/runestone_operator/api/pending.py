@@ -18,7 +18,6 @@ PENDING: Final[dict[str, tuple[tuple[str, ...], ...]]] = {
     ),
     ApiKey.kind: (
         ("metadata", "annotations", "runestone.dev/rotate"),
-        ("spec", "limits"),
         ("spec", "rotation"),
         ("spec", "overflow"),
         ("spec", "signing"),

@@ -6,8 +6,10 @@ one's state: a newer one never inherits it, and rights are never added up.
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from typing import Final
 
 from runestone_contract import config as wire
+from runestone_operator.api.apikey import Budget, Limits
 from runestone_operator.api.pending import pending_note
 from runestone_operator.api.resource import ApiKey
 from runestone_operator.api.status import ApiKeyStatus
@@ -26,6 +28,8 @@ from runestone_operator.compiler.verdicts import (
     listed,
     references,
 )
+
+_PICO_PER_MICRO: Final = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,6 +183,23 @@ def _record(
         allowed_models=spec.allowed_models,
         policy=policy,
         service_accounts=accounts,
+        limits=_limits(spec.limits) if spec.limits else wire.Limits(),
+    )
+
+
+def _limits(limits: Limits) -> wire.Limits:
+    return wire.Limits(
+        requests_per_minute=limits.requests_per_minute,
+        requests_per_hour=limits.requests_per_hour,
+        tokens_per_minute=limits.tokens_per_minute,
+        concurrent_requests=limits.concurrent_requests,
+        budget=_budget(limits.budget) if limits.budget else None,
+    )
+
+
+def _budget(budget: Budget) -> wire.Budget:
+    return wire.Budget(
+        picodollars=budget.usd.micro_usd * _PICO_PER_MICRO, period=budget.period.value
     )
 
 

@@ -34,10 +34,10 @@ def provider(name: str, **fields: Any) -> dict[str, Any]:
     ("asked", "paths"),
     [
         (resource("ApiKey", {"tenant": "t"}), []),
-        (resource("ApiKey", {"tenant": "t", "limits": {}}), []),
+        (resource("ApiKey", {"tenant": "t", "rotation": None}), []),
         (
             resource("ApiKey", {"tenant": "t", "limits": {"requestsPerMinute": 1}, "overflow": {}}),
-            ["spec.limits", "spec.overflow"],
+            ["spec.overflow"],
         ),
         (
             resource("ApiKey", {"tenant": "t"}, annotations={"runestone.dev/rotate": "now"}),
@@ -57,7 +57,7 @@ def provider(name: str, **fields: Any) -> dict[str, Any]:
             ["spec.providers[1].circuitBreaker", "spec.providers[1].healthCheck"],
         ),
     ],
-    ids=["plain key", "no limit in limits", "limits", "annotation", "nothing in it", "policy"]
+    ids=["plain key", "null", "overflow", "annotation", "nothing in it", "policy"]
     + ["plain pool", "one provider of two"],
 )
 def test_pending_fields(asked: Resource, paths: list[str]) -> None:

@@ -30,7 +30,7 @@ Without -f, from the environment:
   OPENAI_BASE_URL, ANTHROPIC_BASE_URL where they are, if not at the vendor
   RUNESTONE_API_KEY                   the key that clients call with (default: a generated one)
   RUNESTONE_ROUTER_POLICY             default, or cost: the cheapest capable provider
-  MAX_CONCURRENT_PER_TENANT           accepted; this version does not enforce limits yet"""
+  MAX_CONCURRENT_PER_TENANT           requests that may run at once"""
 
 _MAX_PORT: Final = 65535
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from runestone_contract.config import Limits
 from runestone_operator.cli.compiled import StandIns, build
 from runestone_operator.cli.failure import CommandError
 from runestone_operator.cli.source.environment import EnvironmentSource
@@ -65,12 +66,19 @@ def test_the_client_key_and_the_policy_may_be_given() -> None:
     assert (policy.default, policy.policy) == (True, "Cost")
 
 
-def test_a_limit_that_is_not_enforced_yet_is_warned_about() -> None:
+def test_requests_at_once_may_be_limited() -> None:
     made = built(OPENAI | {"MAX_CONCURRENT_PER_TENANT": "3"})
 
-    (warning,) = made.problems
-    assert warning.place.file == "MAX_CONCURRENT_PER_TENANT"
-    assert "not yet enforced" in warning.message
+    assert not made.problems
+    assert made.compiled.config.keys[0].limits == Limits(concurrent_requests=3)
+
+
+def test_a_limit_that_makes_no_sense_is_said_at_its_variable() -> None:
+    env = OPENAI | {"MAX_CONCURRENT_PER_TENANT": "0"}
+    (problem,) = build_world(EnvironmentSource(env, port=4003).read(), "default").problems
+
+    assert problem.place.file == "MAX_CONCURRENT_PER_TENANT"
+    assert problem.path == "spec.limits.concurrentRequests"
 
 
 def test_a_provider_may_be_elsewhere() -> None:
