@@ -17,7 +17,7 @@ ANSWER = "canary answer: the dose is Obsidian-Teapot-9083"
 SECOND_PROVIDER_KEY = "sk-second-provider-Velvet-Harpoon-5620"
 
 NEEDLES = {
-    "client key": bundles.CLIENT_KEY[11:36],
+    "client key": bundles.CLIENT_KEY[6:30],
     "provider key": bundles.PROVIDER_KEY[6:24],
     "second provider key": "Velvet-Harpoon-5620",
     "prompt": "Quixotic-Marmalade-4471",
