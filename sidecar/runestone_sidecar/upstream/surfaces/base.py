@@ -24,6 +24,7 @@ class Traits:
     needs: frozenset[str]  # capabilities, as a model of a ProviderPool lists them
     max_output_tokens: int | None  # as the client bounds it, over all choices; None: it does not
     user: str | None  # the end user that the client names, for sticky splits
+    windows: int = 1  # inputs that need not share a context window
 
 
 class ChatSink(Protocol):
@@ -112,3 +113,10 @@ def check_kinds(body: Mapping[str, Any], *fields: tuple[str, type, str]) -> None
 
 def text_or_none(value: Any) -> str | None:
     return value if isinstance(value, str) else None
+
+
+def count_inputs(given: Any) -> int:
+    """Of a prompt, or what to embed: an array of numbers is one input in tokens."""
+    if not isinstance(given, list) or not given or isinstance(given[0], int):
+        return 1
+    return len(given)

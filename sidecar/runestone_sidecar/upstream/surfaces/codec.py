@@ -23,7 +23,9 @@ def can_serve(surface: Surface, dialect: Dialect, capabilities: frozenset[str]) 
     """Whether a model of these capabilities can be asked this at all."""
     if surface.name in dialect.native and surface.is_native(capabilities):
         return True
-    return surface.name == "chat" or surface.translator is not None
+    if surface.name == "chat":
+        return True
+    return surface.translator is not None and (not capabilities or "Chat" in capabilities)
 
 
 def codec_for(surface: Surface, dialect: Dialect, capabilities: frozenset[str]) -> Codec:
