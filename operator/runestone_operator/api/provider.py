@@ -41,6 +41,7 @@ class Capability(StrEnum):
     CHAT = "Chat"
     COMPLETIONS = "Completions"
     EMBEDDINGS = "Embeddings"
+    RESPONSES = "Responses"
     STREAMING = "Streaming"
     TOOLS = "Tools"
     PARALLEL_TOOLS = "ParallelTools"
