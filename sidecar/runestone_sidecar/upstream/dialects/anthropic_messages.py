@@ -15,9 +15,9 @@ from runestone_sidecar.upstream.dialects.anthropic_parts import (
     blocks_of,
     plain_text_of,
     text_block,
-    within,
 )
 from runestone_sidecar.upstream.dialects.base import Untranslatable
+from runestone_sidecar.upstream.dialects.fields import within
 
 Block = dict[str, Any]
 Turn = dict[str, Any]

@@ -5,6 +5,7 @@ import binascii
 from typing import Any, Final
 
 from runestone_sidecar.upstream.dialects.base import Untranslatable
+from runestone_sidecar.upstream.dialects.fields import within
 
 Block = dict[str, Any]
 
@@ -32,12 +33,6 @@ def blocks_of(content: Any, *, only_text: bool = False) -> list[Block]:
 
 def text_block(text: str) -> Block:
     return {"type": "text", "text": text}
-
-
-def within(place: str, refusal: Untranslatable) -> Untranslatable:
-    """Places are put together on the way out, so that what can be said does not pay for them."""
-    param = f"{place}.{refusal.param}" if refusal.param else place
-    return Untranslatable(refusal.message, param=param)
 
 
 def plain_text_of(value: Any, param: str) -> str:

@@ -6,7 +6,7 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
-from runestone_sidecar.upstream.dialects.anthropic_fields import check_fields
+from runestone_sidecar.upstream.dialects.anthropic_fields import FIELDS
 from runestone_sidecar.upstream.dialects.anthropic_messages import (
     Block,
     conversation,
@@ -16,6 +16,7 @@ from runestone_sidecar.upstream.dialects.anthropic_models import Sampling, gener
 from runestone_sidecar.upstream.dialects.anthropic_thinking import thinking_of
 from runestone_sidecar.upstream.dialects.anthropic_tools import tooling_of
 from runestone_sidecar.upstream.dialects.base import ModelTarget, Request, Untranslatable
+from runestone_sidecar.upstream.dialects.fields import check_fields
 
 _DEFAULT_MAX_TOKENS: Final = 4_096
 _DEFAULT_SAMPLING: Final = 1  # of both temperature and top_p, at both providers
@@ -32,7 +33,7 @@ _SERVICE_TIERS: Final = {
 def messages_request(request: Request, target: ModelTarget) -> dict[str, Any]:
     """Raises Untranslatable."""
     body = request.body
-    check_fields(body)
+    check_fields(body, FIELDS)
     generation = generation_of(target.upstream)
     system, turns = conversation(body.get("messages"))
     max_tokens = _max_tokens(body, target)

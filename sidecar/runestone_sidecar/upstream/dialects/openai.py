@@ -17,11 +17,12 @@ from runestone_sidecar.upstream.dialects.base import (
     Reply,
     Request,
 )
-from runestone_sidecar.upstream.dialects.openai_body import body_with_model, read_usage
+from runestone_sidecar.upstream.dialects.openai_body import read_usage
 from runestone_sidecar.upstream.dialects.openai_completions import Completions
 from runestone_sidecar.upstream.dialects.openai_embeddings import Embeddings
 from runestone_sidecar.upstream.dialects.openai_stream import OpenAIStream
 from runestone_sidecar.upstream.dialects.provider_error import read_error
+from runestone_sidecar.upstream.dialects.splice import body_with_model
 
 _CHAT_PATH: Final = b"/chat/completions"
 

@@ -11,8 +11,9 @@ from runestone_sidecar.upstream.dialects.base import (
     Reply,
     Request,
 )
-from runestone_sidecar.upstream.dialects.openai_body import body_with_model, read_usage
+from runestone_sidecar.upstream.dialects.openai_body import read_usage
 from runestone_sidecar.upstream.dialects.openai_stream import OpenAIStream
+from runestone_sidecar.upstream.dialects.splice import body_with_model
 
 _PATH: Final = b"/completions"
 

@@ -18,7 +18,8 @@ from runestone_sidecar.upstream.dialects.base import (
     StreamReader,
     Usage,
 )
-from runestone_sidecar.upstream.dialects.openai_body import body_with_model, read_usage
+from runestone_sidecar.upstream.dialects.openai_body import read_usage
+from runestone_sidecar.upstream.dialects.splice import body_with_model
 
 DECODED_BYTES: Final = 16 * 1024  # a reply up to this is decoded whole: one short vector
 MARGIN_BYTES: Final = 1024  # of a larger one, what is looked at on either side of the vectors

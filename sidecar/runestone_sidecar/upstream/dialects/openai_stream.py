@@ -8,13 +8,12 @@ import orjson
 from runestone_sidecar.upstream.dialects.base import BadReply, ProviderError, Usage
 from runestone_sidecar.upstream.dialects.openai_body import read_usage
 from runestone_sidecar.upstream.dialects.provider_error import error_of
+from runestone_sidecar.upstream.dialects.tap import EVENT_ENDS, check_head
 from runestone_sidecar.upstream.sse import SSEParser, SSETooLargeError
 
 # What a chunk must show to be worth parsing: a key of the tap's with a value that is not null. A
 # key inside a string has its quotes escaped, so text that a model wrote cannot look like one.
 _tells: Final = re.compile(rb'"(?:finish_reason|usage|error)" *: *["{]').search
-_EVENT_ENDS: Final = (b"}\n\n", b"}\r\n\r\n")  # of an event that is not [DONE]
-_FIELD_NAMES: Final = (b"data", b"event", b"id", b"retry", b":", b"\n", b"\r", b"\xef\xbb\xbf")
 
 
 class OpenAIStream:
@@ -54,7 +53,7 @@ class OpenAIStream:
             self._one_choice
             and self.at_boundary
             and self._head is None
-            and data.endswith(_EVENT_ENDS)
+            and data.endswith(EVENT_ENDS)
             and not _tells(data)
         ):
             return data
@@ -74,7 +73,7 @@ class OpenAIStream:
 
     def _read(self, data: bytes) -> None:
         if self._head is not None:
-            self._check_head(data)
+            self._head = check_head(self._head, data)
         try:
             events = self._parser.feed(data)
         except SSETooLargeError as error:
@@ -82,13 +81,6 @@ class OpenAIStream:
         self.at_boundary = self._parser.at_boundary
         for _, event in events:
             self._see(event)
-
-    def _check_head(self, data: bytes) -> None:
-        """A page or a JSON document where a stream was asked for is caught before it goes out."""
-        head = (self._head or b"") + data[:8]
-        if not any(head.startswith(name) or name.startswith(head) for name in _FIELD_NAMES):
-            raise BadReply("the reply is not an event stream")
-        self._head = head if len(head) < 5 else None
 
     def _see(self, event: bytes) -> None:
         if event.strip() == b"[DONE]":

@@ -7,8 +7,9 @@ import pytest
 from openai.types.chat import completion_create_params
 
 from runestone_sidecar.upstream.dialects.anthropic import Anthropic
-from runestone_sidecar.upstream.dialects.anthropic_fields import FIELDS, Fate
+from runestone_sidecar.upstream.dialects.anthropic_fields import FIELDS
 from runestone_sidecar.upstream.dialects.base import ModelTarget, Request, Untranslatable
+from runestone_sidecar.upstream.dialects.fields import Fate
 
 TOOLS = [{"type": "function", "function": {"name": "f"}}]
 
