@@ -89,7 +89,7 @@ def build(settings: Settings) -> Parts:
         providers = snapshot.providers()
         client.prune({provider.origin for provider in providers})
         ids = {provider.id for provider in providers}
-        load.prune(ids, snapshot.pools.keys())
+        load.follow(providers, snapshot.pools.keys())
         if metrics.traffic.is_full:
             metrics.traffic.prune(
                 keys=snapshot.principal_ids(), models=snapshot.models(), providers=ids

@@ -1,16 +1,48 @@
-"""What each provider is doing right now: state that outlives reloads, for strategies to look at."""
+"""What each provider is doing right now: state that outlives reloads, for routing to look at."""
 
-from collections.abc import Collection
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass, field
 from typing import Final
 
+from runestone_sidecar.admit.breaker import Breaker
+from runestone_sidecar.admit.cooldown import Cooldowns
+from runestone_sidecar.config.snapshot import Provider
+
 LATENCY_WEIGHT: Final = 0.2  # of the newest first byte in the moving average
+SCORE_WEIGHT: Final = 0.25  # of the newest outcome: three failures in a row make a provider sick
+SICK: Final = 0.5  # below this score a provider stands behind its healthy peers
+NEARLY_WELL: Final = 0.99  # from here a score is one again, and costs nothing more
+SCORE_HALF_LIFE_S: Final = 60.0  # of what is missing to one: who is not called would stay sick
 
 
 @dataclass(slots=True)
 class ProviderLoad:
     in_flight: int = 0
     first_byte_s: float | None = None  # moving average; None: never called
+    marred: bool = False  # something was the matter lately; else nobody need look any closer
+    breaker: Breaker = field(default_factory=Breaker)
+    cooldowns: Cooldowns = field(default_factory=Cooldowns)
+    score: float = 1.0  # moving average of outcomes, as of `scored_s`
+    scored_s: float = 0.0
+    address: object = None  # where it is: what is known is known of that place
+
+    def score_at(self, now_s: float) -> float:
+        if self.score == 1.0:
+            return 1.0
+        faded: float = 0.5 ** (max(0.0, now_s - self.scored_s) / SCORE_HALF_LIFE_S)
+        return 1.0 - (1.0 - self.score) * faded
+
+    def observe_outcome(self, goodness: float, now_s: float) -> None:
+        """In [0, 1]: an answer is one, an outage zero."""
+        score = self.score_at(now_s)
+        score += SCORE_WEIGHT * (goodness - score)
+        self.score = 1.0 if score >= NEARLY_WELL else score
+        self.scored_s = now_s
+
+    def settle(self) -> None:
+        """After an outcome was written down."""
+        self.marred = self.score < 1.0 or bool(self.cooldowns) or not self.breaker.spotless
 
     def observe_first_byte(self, seconds: float) -> None:
         if self.first_byte_s is None:
@@ -18,11 +50,22 @@ class ProviderLoad:
         else:
             self.first_byte_s += LATENCY_WEIGHT * (seconds - self.first_byte_s)
 
+    def follow(self, provider: Provider) -> None:
+        """What was learnt at another address, or of another key, does not hold any more."""
+        address = (provider.origin, provider.base_path)
+        if self.address not in (None, address):
+            self.breaker, self.score = Breaker(), 1.0
+            self.cooldowns.clear()
+        self.address = address
+        self.cooldowns.keep(provider.credentials)
+        self.settle()
+
 
 class LoadStore:
     """Keyed by provider id and pool id; pruned when a swap no longer names them."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self.now_s = clock
         self._providers: dict[str, ProviderLoad] = {}
         self._turns: dict[str, int] = {}
 
@@ -38,7 +81,11 @@ class LoadStore:
         self._turns[pool_id] = turn + 1
         return turn
 
-    def prune(self, providers: Collection[str], pools: Collection[str]) -> None:
-        """Requests in flight keep the ProviderLoad they hold."""
-        self._providers = {id_: load for id_, load in self._providers.items() if id_ in providers}
+    def follow(self, providers: Iterable[Provider], pools: Collection[str]) -> None:
+        """Keeps what these name. Requests in flight keep the ProviderLoad they hold."""
+        kept: dict[str, ProviderLoad] = {}
+        for provider in providers:
+            load = kept[provider.id] = self.of(provider.id)
+            load.follow(provider)
+        self._providers = kept
         self._turns = {id_: turn for id_, turn in self._turns.items() if id_ in pools}

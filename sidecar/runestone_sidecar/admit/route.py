@@ -12,6 +12,7 @@ from typing import Final
 
 from runestone_contract.canonical import digest
 from runestone_contract.config import Match
+from runestone_sidecar.admit.availability import all_held, healthy_first, sort_out
 from runestone_sidecar.admit.load import LoadStore
 from runestone_sidecar.admit.strategy import STRATEGIES, Situation, by_cost
 from runestone_sidecar.config.snapshot import (
@@ -81,7 +82,9 @@ class Router:
     def decide(
         self, snapshot: Snapshot, principal: Principal, query: Query, trace: Trace | None = None
     ) -> Decision:
-        """Raises ModelNotFound (also for what the key may not see), BadRequest or NoProvider."""
+        """Raises ModelNotFound (also for what the key may not see), BadRequest, NoProvider or
+        RateLimited.
+        """
         policy = snapshot.policy_of(principal)
         if policy is None:
             raise NoProvider("The routing policy of this API key does not exist.")
@@ -96,7 +99,8 @@ class Router:
             targets = self._split(principal, policy, rule, model, query)
         offers, known = self._offers(targets, model, query, trace)
         if rule.by_cost:
-            offers = [*by_cost(offers, query.input_tokens, query.output_tokens)]
+            by_price = by_cost(offers, query.input_tokens, query.output_tokens)
+            offers = [*healthy_first(self.load, by_price)]
         if rule.fallbacks:
             spare, _ = self._offers(rule.fallbacks, model, query, trace)
             offers += [offer for offer in spare if offer not in offers]
@@ -105,7 +109,17 @@ class Router:
             raise model_not_found(query.model)
         if not offers:
             raise _nobody((*rule.targets, *rule.fallbacks), model, query)
-        return Decision(model, policy, rule, offers)
+        return Decision(model, policy, rule, self._free(offers, model, trace))
+
+    def _free(self, offers: Sequence[Offer], model: str, trace: Trace | None) -> Sequence[Offer]:
+        """Without those that are to be left alone just now."""
+        free, held = sort_out(self.load, offers)
+        if held and trace is not None:
+            for each in held:
+                trace.reject(each.offer.provider.id, each.offer.model, each.reason)
+        if not free:
+            raise all_held(held, model)
+        return free
 
     def _split(
         self, principal: Principal, policy: Policy, rule: Rule, model: str, query: Query
@@ -143,7 +157,8 @@ class Router:
             usable = [offer for offer in offers if _usable(offer, query, trace)]
             if len(usable) > 1:
                 order = STRATEGIES.get(pool.strategy, STRATEGIES["Priority"])
-                usable = [*order(usable, self._situation(pool.id, query))]
+                ordered = order(usable, self._situation(pool.id, query))
+                usable = [*healthy_first(self.load, ordered)]
             found += [offer for offer in usable if offer not in found] if found else usable
         return found, known
 

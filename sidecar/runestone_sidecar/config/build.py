@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from runestone_contract import config as wire
+from runestone_contract.canonical import digest
 from runestone_sidecar.config.snapshot import (
     Offer,
     Policy,
@@ -23,6 +24,7 @@ from runestone_sidecar.upstream.origin import Deadlines, Origin, TlsOptions, bas
 
 DIALECTS: Final[Mapping[str, Dialect]] = {"OpenAI": OpenAI(), "Anthropic": Anthropic()}
 
+NO_CREDENTIAL: Final = "-"  # what the absence of one is known by
 NOWHERE: Final = Origin("http", "invalid", 80)  # of a provider that is never called
 
 _fit_for_header: Final = re.compile(r"[\x20-\x7e]+").fullmatch
@@ -107,6 +109,7 @@ def build_provider(pool_id: str, source: wire.Provider, credentials: Credentials
         origin=origin,
         base_path=path,
         heads=_build_heads(source, dialect, values) if dialect else (),
+        credentials=tuple(digest(value.encode())[:16] for value in values) or (NO_CREDENTIAL,),
         deadlines=Deadlines(
             connect_s=timeouts.connect_ms / 1000,
             first_byte_s=timeouts.first_byte_ms / 1000,
@@ -114,6 +117,8 @@ def build_provider(pool_id: str, source: wire.Provider, credentials: Credentials
             total_s=timeouts.total_ms / 1000,
         ),
         retry=source.retry,
+        breaker=source.circuit_breaker,
+        health_check=source.health_check,
     )
 
 

@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from runestone_contract.config import Match, Prices, Retry
+from runestone_contract.config import CircuitBreaker, HealthCheck, Match, Prices, Retry
 from runestone_sidecar.upstream.dialects.base import Dialect, ModelTarget
 from runestone_sidecar.upstream.origin import Deadlines, Origin
 
@@ -26,8 +26,11 @@ class Provider:
     origin: Origin
     base_path: bytes
     heads: tuple[bytes, ...]  # rendered header blocks, one for each credential, in their order
+    credentials: tuple[str, ...]  # what each of these is known by: a hash of its value
     deadlines: Deadlines
     retry: Retry
+    breaker: CircuitBreaker
+    health_check: HealthCheck
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -13,23 +13,22 @@ from typing import Final
 
 import orjson
 
-from runestone_sidecar.admit.load import LoadStore, ProviderLoad
+from runestone_sidecar.admit.breaker import State
+from runestone_sidecar.admit.load import LoadStore
 from runestone_sidecar.config.snapshot import Offer
-from runestone_sidecar.errors import (
-    BadRequest,
-    GatewayError,
-    NoProvider,
-    ProviderRefused,
-    RateLimited,
-    UpstreamFailed,
-    UpstreamTimeout,
-)
+from runestone_sidecar.errors import BadRequest, GatewayError, UpstreamFailed
+from runestone_sidecar.pipeline.failure import AttemptFailed, of_fault, of_refusal
+from runestone_sidecar.pipeline.outcomes import Outcomes, Turn
 from runestone_sidecar.pipeline.plan import Plan, Record
 from runestone_sidecar.pipeline.verdicts import (
+    BAD_REPLY,
+    PASSED_OVER,
+    STALE,
+    UNREADABLE,
+    UNTRANSLATABLE,
+    Row,
     Verdict,
-    retry_after_s,
-    verdict_of_fault,
-    verdict_of_status,
+    row_of_fault,
 )
 from runestone_sidecar.telemetry.traffic import Traffic
 from runestone_sidecar.upstream import faults
@@ -54,25 +53,9 @@ MAX_REPLY_BYTES: Final = 64 * 1024 * 1024
 MAX_ERROR_BYTES: Final = 256 * 1024
 LAST_WORDS_S: Final = 0.5  # from the last event to the end of the provider's message
 _EVENT_END: Final = b"\n\n"
+_OF_THE_KEY: Final = (Verdict.CREDENTIAL, Verdict.LIMITED)
+_PASSING: Final = (Verdict.RETRY, Verdict.LIMITED)
 _LAST_WORD = " No other provider could answer either."
-
-
-class AttemptFailed(Exception):
-    def __init__(
-        self,
-        verdict: Verdict,
-        outcome: str,
-        error: GatewayError,
-        *,
-        wait_s: float | None = None,
-        stale: bool = False,
-    ) -> None:
-        super().__init__(outcome)
-        self.verdict = verdict
-        self.outcome = outcome  # a closed set: it is a metric's label
-        self.error = error
-        self.wait_s = wait_s  # as the provider asked
-        self.stale = stale  # a kept connection was gone: nobody read the request
 
 
 class StreamedReply:
@@ -84,7 +67,7 @@ class StreamedReply:
         self._response = response
         self._reader = reader
         self._ended = False
-        self._load: ProviderLoad | None = None
+        self._from: tuple[Offer, Turn, Outcomes] | None = None
 
     @property
     def at_boundary(self) -> bool:
@@ -107,16 +90,21 @@ class StreamedReply:
                     data = b""
                 else:
                     data = await response.next()
-            except faults.UpstreamFault:
+            except faults.UpstreamFault as fault:
                 if not reader.complete:  # else only the end of the HTTP message is missing
+                    self._lost(row_of_fault(fault))
                     raise
                 data = b""
-            if not data:
-                self._ended = True
-                return reader.finish()
-            if out := reader.feed(data):
-                self.events += out.count(_EVENT_END)
-                return out
+            try:
+                if not data:
+                    self._ended = True
+                    return reader.finish()
+                if out := reader.feed(data):
+                    self.events += out.count(_EVENT_END)
+                    return out
+            except BadReply:
+                self._lost(BAD_REPLY)
+                raise
         return b""
 
     def error_frame(self, surface: Surface, error: GatewayError) -> bytes:
@@ -125,16 +113,21 @@ class StreamedReply:
             return self._reader.error_frame(error)
         return surface.error_frame(error, self.events)
 
-    def hold(self, load: ProviderLoad) -> None:
-        """The provider counts as busy until `close`."""
-        self._load = load
-        load.in_flight += 1
+    def hold(self, offer: Offer, turn: Turn, outcomes: Outcomes) -> None:
+        """The provider counts as busy until `close`, and for what becomes of the stream."""
+        self._from = (offer, turn, outcomes)
+        turn.load.in_flight += 1
 
     def close(self) -> None:
         self._response.close()
-        if self._load is not None:
-            self._load.in_flight -= 1
-            self._load = None
+        if self._from is not None:
+            self._from[1].load.in_flight -= 1
+            self._from = None
+
+    def _lost(self, row: Row) -> None:
+        if self._from is not None:
+            offer, turn, outcomes = self._from
+            outcomes.failed(offer.provider, turn, row, model=offer.target.upstream)
 
 
 Answer = Reply | StreamedReply
@@ -152,6 +145,7 @@ class Executor:
     ) -> None:
         self._client = client
         self._load = load
+        self._outcomes = Outcomes(load, traffic)
         self._traffic = traffic
         self._random = rng
         self._sleep = sleep
@@ -159,57 +153,81 @@ class Executor:
     async def execute(self, plan: Plan, record: Record) -> Answer:
         """Raises GatewayError when no offer answered."""
         offers = plan.decision.offers
-        for position, offer in enumerate(offers):
+        told: AttemptFailed | None = None  # of the last provider that was called
+        for left, offer in zip(range(len(offers) - 1, -1, -1), offers, strict=True):
             record.offer = offer
             try:
-                return await self._offer(plan, offer, record)
+                return await self._offer(plan, offer, record, is_last=not left)
             except AttemptFailed as failure:
-                if failure.verdict is Verdict.CLIENT:
+                if failure.row.verdict is Verdict.CLIENT:
                     raise failure.error from failure
-                if position == len(offers) - 1 or _time_left(plan) == 0:
-                    raise _exhausted(failure, record) from failure
+                if told is None or failure.row is not PASSED_OVER:
+                    told = failure
+                if not left or _time_left(plan) == 0:
+                    raise _exhausted(told, record) from told
         raise AssertionError("a decision has an offer")  # pragma: no cover
 
-    async def _offer(self, plan: Plan, offer: Offer, record: Record) -> Answer:
+    async def _offer(self, plan: Plan, offer: Offer, record: Record, *, is_last: bool) -> Answer:
         """One provider: its credentials in turn, its retries. Raises AttemptFailed."""
-        retry, heads = offer.provider.retry, offer.provider.heads
-        tries, credential, fresh = 1, 0, False
-        while True:
-            try:
-                return await self._attempt(plan, offer, heads[credential], record)
-            except AttemptFailed as failure:
-                record.tried.append(f"{offer.provider.id}: {failure.outcome}")
-                self._traffic.attempts[offer.provider.id, failure.outcome] += 1
-                if failure.stale and not fresh:
-                    fresh = True
-                elif failure.verdict is Verdict.CREDENTIAL and credential + 1 < len(heads):
-                    credential += 1
-                elif failure.verdict is Verdict.RETRY and tries < retry.max_attempts:
-                    await self._pause(plan, offer, tries, failure)
-                    tries += 1
-                else:
-                    raise
-
-    async def _pause(self, plan: Plan, offer: Offer, tries: int, failure: AttemptFailed) -> None:
-        """Full jitter, or as long as the provider asked; too long a pause ends the tries here."""
-        retry = offer.provider.retry
-        ceiling_ms = min(retry.max_backoff_ms, retry.initial_backoff_ms * 2 ** (tries - 1))
-        wait_s = failure.wait_s
-        if wait_s is None:
-            wait_s = self._random.uniform(0, ceiling_ms / 1000)
-        left_s = _time_left(plan)
-        if wait_s * 1000 > retry.max_backoff_ms or (left_s is not None and wait_s >= left_s):
-            raise failure
-        await self._sleep(wait_s)
-
-    async def _attempt(self, plan: Plan, offer: Offer, head: bytes, record: Record) -> Answer:
         provider = offer.provider
+        turn = self._outcomes.enter(offer)
+        try:
+            while True:
+                try:
+                    return await self._attempt(plan, offer, turn, record)
+                except AttemptFailed as failure:
+                    record.tried.append(f"{provider.id}: {failure.outcome}")
+                    self._traffic.attempts[provider.id, failure.outcome] += 1
+                    self._outcomes.failed(
+                        provider,
+                        turn,
+                        failure.row,
+                        model=offer.target.upstream,
+                        wait_s=failure.wait_s,
+                    )
+                    if not await self._try_again(plan, offer, turn, failure, is_last=is_last):
+                        raise
+        finally:
+            turn.leave()
+
+    async def _try_again(
+        self, plan: Plan, offer: Offer, turn: Turn, failure: AttemptFailed, *, is_last: bool
+    ) -> bool:
+        """Whether this provider is called once more; waits until it may be."""
+        verdict, retry = failure.row.verdict, offer.provider.retry
+        if failure.row is STALE and not turn.fresh:
+            turn.fresh = True
+            return True
+        if verdict in _OF_THE_KEY and self._outcomes.next_credential(offer, turn):
+            return True
+        if verdict not in _PASSING or turn.tries >= retry.max_attempts:
+            return False
+        if turn.load.breaker.state is State.OPEN:
+            return False
+        ceiling_s = (
+            min(retry.max_backoff_ms, retry.initial_backoff_ms * 2 ** (turn.tries - 1)) / 1000
+        )
+        wait_s, longest_s = failure.wait_s, retry.max_backoff_ms / 1000
+        if wait_s is None:
+            wait_s = self._random.uniform(0, ceiling_s)  # full jitter
+        elif not is_last:
+            longest_s = ceiling_s  # rather than wait for long, let another provider serve
+        left_s = _time_left(plan)
+        if wait_s > longest_s or (left_s is not None and wait_s >= left_s):
+            return False
+        await self._sleep(wait_s)
+        turn.tries += 1
+        return True
+
+    async def _attempt(self, plan: Plan, offer: Offer, turn: Turn, record: Record) -> Answer:
+        provider, load = offer.provider, turn.load
         dialect = provider.dialect
         assert dialect is not None  # routing leaves such providers out
         codec = codec_for(plan.surface, dialect, offer.capabilities)
         rendered = _render(codec, plan, offer)
+        head = provider.heads[turn.credential]
+        deadlines = _deadlines(plan, provider.deadlines)
         record.attempts += 1
-        load = self._load.of(provider.id)
         load.in_flight += 1
         started_s = time.perf_counter()
         try:
@@ -218,7 +236,7 @@ class Executor:
                 target=provider.base_path + rendered.path,
                 headers=head + rendered.headers if rendered.headers else head,
                 body=rendered.body,
-                deadlines=_deadlines(plan, provider.deadlines),
+                deadlines=deadlines,
             )
             handed_over = False
             try:
@@ -230,19 +248,20 @@ class Executor:
                 if not handed_over:
                     response.close()
         except faults.UpstreamFault as fault:
-            raise _of_fault(fault) from fault
+            raise of_fault(fault, deadlines, provider.deadlines) from fault
         except BadReply as error:
             raise AttemptFailed(
-                Verdict.PROVIDER, "bad_reply", UpstreamFailed("The provider's answer is not valid.")
+                BAD_REPLY, "bad_reply", UpstreamFailed("The provider's answer is not valid.")
             ) from error
         finally:
             load.in_flight -= 1
         if isinstance(reply, StreamedReply):
-            reply.hold(load)
+            reply.hold(offer, turn, self._outcomes)
         now_s = time.perf_counter()
         load.observe_first_byte(now_s - started_s)
         record.first_byte_s = now_s - record.started_s
         self._traffic.attempts[provider.id, "ok"] += 1
+        self._outcomes.succeeded(provider, turn, offer.target.upstream)
         return reply
 
 
@@ -264,57 +283,25 @@ def _render(codec: Codec, plan: Plan, offer: Offer) -> Rendered:
         return codec.render(plan.request, offer.target)
     except Untranslatable as error:
         raise AttemptFailed(
-            Verdict.PROVIDER, "untranslatable", BadRequest(error.message, param=error.param)
+            UNTRANSLATABLE, "untranslatable", BadRequest(error.message, param=error.param)
         ) from error
     except orjson.JSONEncodeError as error:
         raise AttemptFailed(
-            Verdict.CLIENT, "untranslatable", BadRequest("The request is nested too deeply.")
+            UNREADABLE, "untranslatable", BadRequest("The request is nested too deeply.")
         ) from error
 
 
 async def _refusal(dialect: Dialect, response: Response) -> AttemptFailed:
-    status = response.status
     try:
         body = await response.read(MAX_ERROR_BYTES)
     except faults.BodyTooLarge:
         body = b""
-    said = dialect.read_error(status, body)
-    verdict = verdict_of_status(status)
-    wait_s = retry_after_s(response.header(b"retry-after"), response.header(b"retry-after-ms"))
-    error: GatewayError
-    if verdict is Verdict.CLIENT:
-        error = ProviderRefused(
-            said.message,
-            param=said.param,
-            code=said.code,
-            provider_status=status,
-            provider_type=said.type,
-        )
-    elif status == 429:
-        error = RateLimited("The provider's rate limit is reached.", retry_after_s=wait_s)
-    else:
-        error = UpstreamFailed(f"The provider answered with status {status}.", retry_after_s=wait_s)
-    return AttemptFailed(verdict, f"status_{status}", error, wait_s=wait_s)
-
-
-def _of_fault(fault: faults.UpstreamFault) -> AttemptFailed:
-    late = (faults.ConnectTimeout, faults.FirstByteTimeout, faults.IdleTimeout, faults.TotalTimeout)
-    error: GatewayError
-    if isinstance(fault, late):
-        error = UpstreamTimeout("The provider did not answer in time.")
-    elif isinstance(fault, faults.PoolExhausted):
-        error = NoProvider("All connections to the provider are in use.", retry_after_s=1.0)
-    elif isinstance(fault, faults.NotConnected):
-        error = UpstreamFailed("The provider could not be reached.")
-    else:
-        error = UpstreamFailed("The connection to the provider was lost.")
-    stale = isinstance(fault, faults.LostBeforeHead) and fault.stale
-    return AttemptFailed(verdict_of_fault(fault), fault.kind, error, stale=stale)
+    return of_refusal(response, dialect.read_error(response.status, body))
 
 
 def _exhausted(failure: AttemptFailed, record: Record) -> GatewayError:
     error = failure.error
-    error.exhausted = True
+    error.exhausted = record.attempts > 0  # else it was not us who tried
     providers = {each.partition(": ")[0] for each in record.tried}
     if len(providers) > 1:
         error.message += _LAST_WORD

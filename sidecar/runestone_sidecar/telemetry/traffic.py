@@ -67,6 +67,12 @@ class Traffic(Collector):
         self.attempts: defaultdict[tuple[str, str], int] = defaultdict(int)
         # (provider, reason)
         self.interrupted: defaultdict[tuple[str, str], int] = defaultdict(int)
+        # (provider, state)
+        self.breaker_transitions: defaultdict[tuple[str, str], int] = defaultdict(int)
+        # (provider, reason)
+        self.cooldowns: defaultdict[tuple[str, str], int] = defaultdict(int)
+        # (provider, outcome)
+        self.health_checks: defaultdict[tuple[str, str], int] = defaultdict(int)
 
     @property
     def served(self) -> int:
@@ -86,7 +92,7 @@ class Traffic(Collector):
             _keep(whose, lambda k: k[0] in keys and k[1] in models and k[2] in providers)
         for where in (self.duration, self.first_byte):
             _keep(where, lambda k: k[0] in models and k[1] in providers)
-        for tried in (self.attempts, self.interrupted):
+        for tried in self._by_provider():
             _keep(tried, lambda k: k[0] in providers)
 
     def collect(self) -> Iterator[Metric]:
@@ -117,6 +123,24 @@ class Traffic(Collector):
             ("provider", "reason"),
             self.interrupted,
         )
+        yield _counter(
+            "runestone_breaker_transitions",
+            "Times that a provider's circuit breaker went to this state.",
+            ("provider", "state"),
+            self.breaker_transitions,
+        )
+        yield _counter(
+            "runestone_credential_cooldowns",
+            "Times that a provider, or one of its credentials, was to be left alone for a while.",
+            ("provider", "reason"),
+            self.cooldowns,
+        )
+        yield _counter(
+            "runestone_health_checks",
+            "Health checks sent to providers by outcome.",
+            ("provider", "outcome"),
+            self.health_checks,
+        )
         yield from self._collect_spent()
         yield _histogram(
             "runestone_request_duration_seconds",
@@ -127,6 +151,16 @@ class Traffic(Collector):
             "runestone_first_byte_seconds",
             "From the request's head to the first byte of the provider's answer.",
             self.first_byte,
+        )
+
+    def _by_provider(self) -> tuple[dict[tuple[str, str], int], ...]:
+        """The families whose first label is a provider, and whose second is of a closed set."""
+        return (
+            self.attempts,
+            self.interrupted,
+            self.breaker_transitions,
+            self.cooldowns,
+            self.health_checks,
         )
 
     def _collect_spent(self) -> Iterator[Metric]:

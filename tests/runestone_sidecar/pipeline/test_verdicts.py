@@ -9,8 +9,8 @@ from runestone_sidecar.pipeline.verdicts import (
     FAULTS,
     Verdict,
     retry_after_s,
-    verdict_of_fault,
-    verdict_of_status,
+    row_of_fault,
+    row_of_status,
 )
 from runestone_sidecar.upstream import faults
 
@@ -22,9 +22,10 @@ from runestone_sidecar.upstream import faults
         (404, Verdict.CLIENT),
         (422, Verdict.CLIENT),
         (418, Verdict.CLIENT),
+        (402, Verdict.CREDENTIAL),
         (401, Verdict.CREDENTIAL),
         (403, Verdict.CREDENTIAL),
-        (429, Verdict.RETRY),
+        (429, Verdict.LIMITED),
         (500, Verdict.RETRY),
         (529, Verdict.RETRY),
         (302, Verdict.PROVIDER),
@@ -33,7 +34,7 @@ from runestone_sidecar.upstream import faults
     ids=str,
 )
 def test_statuses(status: int, verdict: Verdict) -> None:
-    assert verdict_of_status(status) is verdict
+    assert row_of_status(status).verdict is verdict
 
 
 def _concrete(kind: type[faults.UpstreamFault]) -> list[type[faults.UpstreamFault]]:
@@ -42,7 +43,11 @@ def _concrete(kind: type[faults.UpstreamFault]) -> list[type[faults.UpstreamFaul
 
 @pytest.mark.parametrize("kind", _concrete(faults.UpstreamFault)[1:], ids=lambda kind: kind.kind)
 def test_every_fault_has_a_verdict(kind: type[faults.UpstreamFault]) -> None:
-    assert verdict_of_fault(kind.__new__(kind)) in FAULTS.values()
+    fault = kind.__new__(kind)
+    faults.UpstreamFault.__init__(fault, faults.Phase.HEAD)
+    if isinstance(fault, faults.LostBeforeHead):
+        fault.stale = False
+    assert row_of_fault(fault) in FAULTS.values()
 
 
 @pytest.mark.parametrize(
