@@ -12,8 +12,8 @@ from typing import Any
 
 import uvicorn
 
-from runestone_sidecar.upstream.http1 import render_headers
 from runestone_sidecar.upstream.origin import Deadlines, Origin
+from runestone_sidecar.upstream.outgoing import render_headers
 from runestone_sidecar.upstream.pool import Client
 
 Message = MutableMapping[str, Any]

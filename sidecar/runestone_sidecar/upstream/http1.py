@@ -13,7 +13,6 @@ from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 from runestone_sidecar.upstream.faults import (
     BadResponse,
     FirstByteTimeout,
-    HeadTooLarge,
     IdleTimeout,
     LostBeforeHead,
     LostMidBody,
@@ -21,19 +20,15 @@ from runestone_sidecar.upstream.faults import (
     TotalTimeout,
     UpstreamFault,
 )
+from runestone_sidecar.upstream.heads import MAX_HEAD_BYTES, MAX_HEADERS, judge_head, overgrown
+from runestone_sidecar.upstream.outgoing import WRITE_SLICE_BYTES, Slices, Unsent, Upload
 from runestone_sidecar.upstream.response import Response
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from runestone_sidecar.upstream.origin import Deadlines
 
-READ_HIGH_BYTES = (
-    64 * 1024
-)  # a body buffered beyond this pauses the provider; one read is 4 times that
-WRITE_SLICE_BYTES = 64 * 1024  # a body up to this leaves in one write with the head
-MAX_HEAD_BYTES = 64 * 1024  # names, values and framing since the last byte of a body
-MAX_HEADERS = 256
+# A body buffered beyond this pauses the provider; one read is 4 times that.
+READ_HIGH_BYTES = 64 * 1024
 TIMER_GRAIN_S = 0.002  # loop clocks count in milliseconds: a timer may ring this much too early
 
 
@@ -48,15 +43,6 @@ class Owner(Protocol):
 
     def gone(self, connection: "Connection") -> None:
         """And now its socket is closed. Said once, after `discard`."""
-
-
-def render_headers(headers: "Iterable[tuple[bytes, bytes]]") -> bytes:
-    """A header block as `send` takes it. ValueError if a name or value could end its line."""
-    lines = [b"%b: %b\r\n" % pair for pair in headers]
-    block = b"".join(lines)
-    if not block.count(b"\n") == block.count(b"\r") == len(lines) or b"\0" in block:
-        raise ValueError("a header has a control character in it")
-    return block
 
 
 class _Stop(Exception):
@@ -117,7 +103,7 @@ class Connection(asyncio.Protocol):
         self._parser = HttpResponseParser(self)
         self._response: Response | None = None
         self._served = 0
-        self._unsent: memoryview | None = None
+        self._unsent: Unsent | None = None
         self._write_paused = self._read_paused = False
         # One timer, never moved later: it looks when it rings. At a steady pace of short calls
         # that is one timer in `first_byte_s`, not one a call.
@@ -147,13 +133,49 @@ class Connection(asyncio.Protocol):
         alarm_at = self._alarm_at
         if alarm_at > self._since + deadlines.first_byte_s or alarm_at > self._total_at:
             self._watch()  # asked in line, since the timer of an earlier exchange mostly will do
-        if len(body) <= WRITE_SLICE_BYTES:
+        if len(body) <= WRITE_SLICE_BYTES:  # in one write with the head
             self.transport.write(head + body)
         else:
             self.transport.write(head)
-            self._unsent = memoryview(body)
-            self._pump()
+            self._unsent = Slices(self, body)
+            self._unsent.pump()
         return response
+
+    def upload(self, body: Upload) -> None:
+        """Follows `start`, whose `head` announced it."""
+        self._unsent = body
+        body.start(self)
+
+    def hang_up(self) -> None:
+        """The answer is known: what is not sent of the request is not wanted."""
+        if self._unsent is not None:
+            self._unsent.stop()
+            self._since = self._loop.time()
+            self._watch()
+
+    # --- for the rest of a request's body
+
+    @property
+    def takes(self) -> bool:
+        return not self._write_paused and not self.closed
+
+    def write(self, data: bytes | memoryview) -> None:
+        self._since = self._loop.time()
+        self.transport.write(data)
+
+    def sent(self) -> None:
+        """The whole request is on its way: now the provider has to answer."""
+        self._unsent = None
+        if not self.closed:
+            self._since = self._loop.time()
+            self._watch()
+
+    def give_up(self, error: Exception) -> None:
+        """The request will never be whole: `error` is raised by whoever waits for its answer."""
+        if not self.closed:
+            self._fail(error)
+
+    # --- for the reader
 
     def drained(self) -> None:
         """The reader took all there was."""
@@ -162,6 +184,8 @@ class Connection(asyncio.Protocol):
             self._since = self._loop.time()  # the silence so far was our own
             self.transport.resume_reading()
             self._watch()
+
+    # --- for the owner
 
     def abort(self) -> None:
         """Ends whatever is under way, with a fault for who waits for it."""
@@ -173,7 +197,9 @@ class Connection(asyncio.Protocol):
             return
         self.closed = True
         self._response = None
-        self._unsent = None
+        if self._unsent is not None:
+            self._unsent.stop()
+            self._unsent = None
         if self._alarm is not None:
             self._alarm.cancel()
             self._alarm = None
@@ -204,7 +230,7 @@ class Connection(asyncio.Protocol):
         if self._ended:
             self._finish(response)
         elif self._overhead_bytes > MAX_HEAD_BYTES:
-            self._fail(_overgrown(response))
+            self._fail(overgrown(within_body=response.status > 0))
         elif response.status:
             self._flow(response)
 
@@ -226,12 +252,15 @@ class Connection(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         self._write_paused = True
+        if self._unsent is not None:  # so far we may have waited for the client
+            self._since = self._loop.time()
+            self._watch()
 
     def resume_writing(self) -> None:
         self._write_paused = False
         if self._unsent is not None:
             self._since = self._loop.time()
-            self._pump()
+            self._unsent.pump()
 
     # --- the parser's callbacks
 
@@ -249,7 +278,9 @@ class Connection(asyncio.Protocol):
         headers = self._headers
         status = self._parser.get_status_code()
         if self._overhead_bytes > MAX_HEAD_BYTES or len(headers) > MAX_HEADERS or status < 200:
-            self._judge_head(status)
+            fault = judge_head(status, headers, self._overhead_bytes)
+            if fault is not None:
+                self._refuse(fault)
         if status < 200:
             headers.clear()  # the next head is the one
             return
@@ -273,14 +304,6 @@ class Connection(asyncio.Protocol):
             self._keep_alive = self._parser.should_keep_alive()  # only right within this callback
 
     # --- inside
-
-    def _judge_head(self, status: int) -> None:
-        if len(self._headers) > MAX_HEADERS:
-            self._refuse(HeadTooLarge(f"more than {MAX_HEADERS} headers"))
-        if self._overhead_bytes > MAX_HEAD_BYTES and _size(self._headers) > MAX_HEAD_BYTES:
-            self._refuse(HeadTooLarge(f"more than {MAX_HEAD_BYTES} bytes"))
-        if status < 100 or status == 101:  # nobody asked for another protocol
-            self._refuse(BadResponse(Phase.HEAD, f"status {status}"))
 
     def _judge_coding(self, value: bytes) -> None:
         if self._response is None or self._response.status:
@@ -309,14 +332,6 @@ class Connection(asyncio.Protocol):
                 self.transport.pause_reading()
         response.wake()
 
-    def _pump(self) -> None:
-        """Writes what is left of the request's body, as far as the socket takes it."""
-        unsent = self._unsent
-        while unsent and not self._write_paused and not self.closed:
-            self.transport.write(unsent[:WRITE_SLICE_BYTES])
-            unsent = unsent[WRITE_SLICE_BYTES:]
-        self._unsent = unsent or None
-
     def _finish(self, response: Response) -> None:
         """The answer is whole: the connection is free, whenever its body may be read."""
         self._response = None
@@ -339,13 +354,15 @@ class Connection(asyncio.Protocol):
         else:
             self._fail(LostBeforeHead(detail, stale=self._served > 0 and not self._heard))
 
-    def _fail(self, fault: UpstreamFault) -> None:
+    def _fail(self, fault: Exception) -> None:
         if self._response is not None:
             self._response.end(fault)
         self.close()
 
     def _due_at(self) -> float:
         if self._read_paused:  # the silence is ours: the reader is slow
+            return self._total_at
+        if self._unsent is not None and self._unsent.waiting:  # or the client's
             return self._total_at
         limit_s = self._deadlines.idle_s if self._flowing else self._deadlines.first_byte_s
         return min(self._since + limit_s, self._total_at)
@@ -377,13 +394,3 @@ class Connection(asyncio.Protocol):
 
 def _phase(response: Response) -> Phase:
     return Phase.BODY if response.status else Phase.HEAD
-
-
-def _overgrown(response: Response) -> UpstreamFault:
-    if response.status:  # chunk extensions or trailers without end
-        return BadResponse(Phase.BODY, f"{MAX_HEAD_BYTES} bytes of framing and no body")
-    return HeadTooLarge(f"more than {MAX_HEAD_BYTES} bytes")
-
-
-def _size(headers: list[tuple[bytes, bytes]]) -> int:
-    return sum(len(name) + len(value) for name, value in headers)

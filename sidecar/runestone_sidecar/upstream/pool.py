@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from runestone_sidecar.upstream.http1 import Connection
     from runestone_sidecar.upstream.origin import Deadlines, Origin
+    from runestone_sidecar.upstream.outgoing import Upload
     from runestone_sidecar.upstream.response import Response
 
 IDLE_EXPIRY_S = 50.0  # below the 60 s after which load balancers drop an idle connection
@@ -57,9 +58,7 @@ class Client:
 
         `headers` is a rendered block (http1.render_headers); Host and Content-Length are added.
         """
-        pool = self._pools.get(origin)
-        if pool is None:
-            pool = self._pools[origin] = Pool(origin, self._dialer, self._idle_expiry_s)
+        pool = self._pools.get(origin) or self._add(origin)
         end = b"Content-Length: %d\r\n\r\n" % len(body)
         if not body and method in WITHOUT_LENGTH:
             end = b"\r\n"
@@ -78,6 +77,34 @@ class Client:
         await response.opened()
         return response
 
+    async def upload(
+        self,
+        origin: "Origin",
+        *,
+        target: bytes,
+        headers: bytes,
+        body: "Upload",
+        deadlines: "Deadlines",
+        method: bytes = b"POST",
+    ) -> "Response":
+        """As `send`, for a body that is passed on while it comes.
+
+        An answer that is no success ends the upload; also what its iterator raises is raised here.
+        Of a NotConnected nothing was asked of the iterator; after any other fault it is used up.
+        """
+        pool = self._pools.get(origin) or self._add(origin)
+        head = b"".join((method, b" ", target, pool.after_target, headers, body.framing, b"\r\n"))
+        started_at = pool.loop.time()
+        connection = await pool.acquire(started_at, deadlines)
+        response = connection.start(
+            head, b"", deadlines=deadlines, started_at=started_at, bodiless=False
+        )
+        connection.upload(body)
+        await response.opened()
+        if response.status >= 300:
+            connection.hang_up()
+        return response
+
     def prune(self, keep: "Collection[Origin]") -> None:
         """Lets go of origins no longer configured: calls under way there end undisturbed."""
         for origin in [origin for origin in self._pools if origin not in keep]:
@@ -85,6 +112,10 @@ class Client:
             pool.retire()
             self._retired.append(pool)
         self._retired = [pool for pool in self._retired if not pool.is_empty]
+
+    def _add(self, origin: "Origin") -> "Pool":
+        pool = self._pools[origin] = Pool(origin, self._dialer, self._idle_expiry_s)
+        return pool
 
     async def close(self) -> None:
         """Ends every call and returns when all sockets are closed.

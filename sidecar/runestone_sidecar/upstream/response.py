@@ -6,7 +6,7 @@ It is fed by a connection (http1). It knows neither how HTTP is framed nor what 
 import asyncio
 from typing import Protocol
 
-from runestone_sidecar.upstream.faults import BodyTooLarge, LostMidBody, UpstreamFault
+from runestone_sidecar.upstream.faults import BodyTooLarge, LostMidBody
 
 MAX_PIECES = 64  # body pieces kept apart before they are joined: tiny ones cost objects
 
@@ -47,7 +47,7 @@ class Response:
         self.complete = False  # the whole body has arrived
         self.buffered_bytes = 0
         self._pieces: list[bytes] = []
-        self._fault: UpstreamFault | None = None
+        self._fault: Exception | None = None
         self._waiter: asyncio.Future[None] | None = None
         self._source: Source | None = source  # None: nothing more will come
         self._loop = loop
@@ -130,8 +130,11 @@ class Response:
         if len(pieces) > MAX_PIECES:
             pieces[:] = [b"".join(pieces)]
 
-    def end(self, fault: UpstreamFault | None) -> None:
-        """Nothing more will come: without a fault, because the body is whole."""
+    def end(self, fault: Exception | None) -> None:
+        """Nothing more will come: without a fault, because the body is whole.
+
+        Else an UpstreamFault, or what ended the upload that it would have answered.
+        """
         self._source = None
         self._fault = fault
         self.complete = fault is None

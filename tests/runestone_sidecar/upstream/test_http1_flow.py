@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from runestone_sidecar.upstream.faults import FirstByteTimeout, IdleTimeout, LostMidBody
-from runestone_sidecar.upstream.http1 import READ_HIGH_BYTES, WRITE_SLICE_BYTES, render_headers
+from runestone_sidecar.upstream.http1 import READ_HIGH_BYTES
 from runestone_sidecar.upstream.origin import Deadlines
+from runestone_sidecar.upstream.outgoing import WRITE_SLICE_BYTES, render_headers
 from runestone_sidecar.upstream.response import MAX_PIECES
 from runestone_testing.provider import (
     Provider,

@@ -18,7 +18,8 @@ from runestone_sidecar.upstream.faults import (
     Phase,
     UpstreamFault,
 )
-from runestone_sidecar.upstream.http1 import MAX_HEAD_BYTES, MAX_HEADERS, Connection
+from runestone_sidecar.upstream.heads import MAX_HEAD_BYTES, MAX_HEADERS
+from runestone_sidecar.upstream.http1 import Connection
 from runestone_testing.upstream import LIMIT_BYTES, PATIENT
 
 if TYPE_CHECKING:
