@@ -23,8 +23,10 @@ from runestone_sidecar.edge.generate import Generation
 from runestone_sidecar.edge.health import Health
 from runestone_sidecar.edge.models import Models
 from runestone_sidecar.edge.protocol import Protocol
+from runestone_sidecar.edge.provider_gauges import ProviderGauges
 from runestone_sidecar.edge.request import App
 from runestone_sidecar.edge.routes import build_api, build_health
+from runestone_sidecar.pipeline.checks import HealthChecks
 from runestone_sidecar.pipeline.execute import Executor
 from runestone_sidecar.settings import Settings, SettingsError
 from runestone_sidecar.telemetry.log import Clock, LineWriter
@@ -57,6 +59,7 @@ class Parts:
     traffic: Traffic
     client: Client
     lines: LineWriter
+    checks: HealthChecks
     health: Health
     api: App
     health_app: App
@@ -83,6 +86,8 @@ def build(settings: Settings) -> Parts:
         path: Generation(surface, router, executor, settings.max_body_bytes)
         for path, surface in SURFACES.items()
     }
+    checks = HealthChecks(client, load, metrics.traffic, rng=rng)
+    metrics.registry.register(ProviderGauges(holder, load))
     health = Health(holder=holder, load=load, metrics=metrics)
 
     def prune(snapshot: Snapshot) -> None:
@@ -96,12 +101,14 @@ def build(settings: Settings) -> Parts:
             )
 
     holder.on_swap(prune)
+    holder.on_swap(checks.follow)
     return Parts(
         source=Source(settings.config_dir, settings.credentials_dir, holder),
         holder=holder,
         traffic=metrics.traffic,
         client=client,
         lines=lines,
+        checks=checks,
         health=health,
         api=build_api(exchanges, generations, Models(), health),
         health_app=build_health(health),
@@ -184,6 +191,7 @@ async def _background(parts: Parts) -> AsyncIterator[None]:
     traffic = parts.traffic
     tasks = [
         asyncio.create_task(parts.source.watch()),
+        asyncio.create_task(parts.checks.run()),
         asyncio.create_task(give_back_when_idle(lambda: traffic.in_flight, lambda: traffic.served)),
     ]
     try:

@@ -11,7 +11,7 @@ from runestone_contract.config import CircuitBreaker
 
 
 class State(IntEnum):
-    """The number is what the metric shows."""
+    """The number is what the metric shows, the name in lower case what is said elsewhere."""
 
     CLOSED = 0
     HALF_OPEN = 1
@@ -41,6 +41,12 @@ class Breaker:
     @property
     def spotless(self) -> bool:
         return self.closed and not self._failures
+
+    def state_at(self, now_s: float) -> State:
+        """For show: open no longer keeps away once a probe may go, be there one or not."""
+        if self.state is State.OPEN and now_s >= self._open_until_s:
+            return State.HALF_OPEN
+        return self.state
 
     def wait_s(self, now_s: float) -> float:
         """Until a probe may go; 0 where one may, if it finds a free place."""

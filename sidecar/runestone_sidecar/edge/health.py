@@ -61,7 +61,7 @@ class Health:
         )
 
     async def providers(self, _: Request) -> Response:
-        snapshot = self.holder.current
+        snapshot, now_s = self.holder.current, self.load.now_s()
         shown = []
         for provider in snapshot.providers() if snapshot else []:
             load = self.load.of(provider.id)
@@ -74,6 +74,10 @@ class Health:
                     "first_byte_ms": None
                     if load.first_byte_s is None
                     else round(load.first_byte_s * 1000, 1),
+                    "breaker": load.breaker.state_at(now_s).name.lower(),
+                    "breaker_wait_s": round(load.breaker.wait_s(now_s), 1),
+                    "health": round(load.score_at(now_s), 3),
+                    "cooldown_s": round(load.cooldowns.wait_s(provider.credentials, now_s), 1),
                 }
             )
         return _json({"providers": shown})

@@ -198,7 +198,9 @@ class Executor:
         if failure.row is STALE and not turn.fresh:
             turn.fresh = True
             return True
-        if verdict in _OF_THE_KEY and self._outcomes.next_credential(offer, turn):
+        if verdict in _OF_THE_KEY and self._outcomes.next_credential(
+            offer.provider, turn, offer.target.upstream
+        ):
             return True
         if verdict not in _PASSING or turn.tries >= retry.max_attempts:
             return False

@@ -16,7 +16,7 @@ from runestone_sidecar.pipeline.failure import of_holding
 from runestone_sidecar.pipeline.verdicts import Row, Scope, Sign
 from runestone_sidecar.telemetry.traffic import Traffic
 
-_STATE_NAMES: Final = {State.CLOSED: "closed", State.HALF_OPEN: "half_open", State.OPEN: "open"}
+_FIRST: Final = (0,)
 
 log = logging.getLogger(__name__)
 
@@ -30,7 +30,7 @@ class Turn:
     probe: Probe | None = None  # while the breaker is half-open
     tries: int = 1
     fresh: bool = False  # a kept connection was gone once already
-    used: tuple[int, ...] = ()  # credentials that failed
+    used: tuple[int, ...] = ()  # credentials that were tried
 
     def leave(self) -> None:
         if self.probe is not None:
@@ -46,16 +46,14 @@ class Outcomes:
     def enter(self, offer: Offer) -> Turn:
         """Raises AttemptFailed where the provider is to be left alone by now."""
         load = self._load.of(offer.provider.id)
-        turn = Turn(load)
         if not load.marred:
-            return turn
+            return Turn(load, used=_FIRST)
+        turn = Turn(load)
         provider, now_s = offer.provider, self._load.now_s()
         held = holding(load, offer, now_s)
         if held is not None:
             raise of_holding(held, offer)
-        turn.credential = (
-            load.cooldowns.pick(provider.credentials, offer.target.upstream, now_s) or 0
-        )
+        self.next_credential(provider, turn, offer.target.upstream)
         turn.probe = self.probe(provider, load)
         return turn
 
@@ -92,16 +90,15 @@ class Outcomes:
         self._tell_breaker(provider, load, before)
         load.settle()
 
-    def next_credential(self, offer: Offer, turn: Turn) -> bool:
+    def next_credential(self, provider: Provider, turn: Turn, model: str) -> bool:
         """Whether there is one that was not used yet and may be."""
-        turn.used += (turn.credential,)
-        provider, cooldowns = offer.provider, turn.load.cooldowns
-        position = cooldowns.pick(
-            provider.credentials, offer.target.upstream, self._load.now_s(), tried=turn.used
+        position = turn.load.cooldowns.pick(
+            provider.credentials, model, self._load.now_s(), tried=turn.used
         )
         if position is None:
             return False
         turn.credential = position
+        turn.used += (position,)
         return True
 
     def _count(self, sign: Sign, provider: Provider, turn: Turn) -> None:
@@ -121,7 +118,7 @@ class Outcomes:
         now = load.breaker.state
         if now is before:
             return
-        name = _STATE_NAMES[now]
+        name = now.name.lower()
         self._traffic.breaker_transitions[provider.id, name] += 1
         level = logging.WARNING if now is State.OPEN else logging.INFO
         log.log(level, "provider %s: circuit breaker %s", provider.id, name)

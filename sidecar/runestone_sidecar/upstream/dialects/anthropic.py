@@ -45,6 +45,7 @@ class MessagesFromChat:
 class Anthropic:
     chat: Final = MessagesFromChat()
     native: Final[Mapping[str, Codec]] = {}
+    models_path: Final = b"/v1/models"
 
     def auth_headers(self, credential: str | None) -> tuple[tuple[bytes, bytes], ...]:
         if credential is None:

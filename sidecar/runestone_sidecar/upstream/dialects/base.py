@@ -139,6 +139,10 @@ class Dialect(Protocol):
     def native(self) -> Mapping[str, Codec]:
         """The APIs, by the name of the client's surface, that go through as they are."""
 
+    @property
+    def models_path(self) -> bytes:
+        """Where the model list is, below the base URL."""
+
     def auth_headers(self, credential: str | None) -> tuple[tuple[bytes, bytes], ...]:
         """Headers of every request: authorization and API version."""
 

@@ -52,6 +52,7 @@ class OpenAI:
         "completions": Completions(),
         "embeddings": Embeddings(),
     }
+    models_path: Final = b"/models"
 
     def auth_headers(self, credential: str | None) -> tuple[tuple[bytes, bytes], ...]:
         if credential is None:
