@@ -13,10 +13,13 @@ import pytest
 from runestone_contract.config import Pool, Retry
 from runestone_testing import bundles, model_anthropic, model_openai
 from runestone_testing.model import Model, running_model
+from runestone_testing.model_refusing import REFUSED_STATUSES, refused_name
 from runestone_testing.sidecar import Sidecar, running_sidecar
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from runestone_contract.config import Provider
 
 
 @pytest.fixture(scope="session")
@@ -39,10 +42,24 @@ def sidecar(provider: Model, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         models=tuple(model_anthropic.MODELS),
         retry=once,
     )
-    pools = tuple(Pool(id=f"shop/{each.name}", providers=(each,)) for each in (openai, anthropic))
+    fragile = (
+        _behind(each, dialect=dialect, status=status)
+        for dialect, each in (("openai", openai), ("anthropic", anthropic))
+        for status in REFUSED_STATUSES
+    )
+    pools = tuple(
+        Pool(id=f"shop/{each.name}", providers=(each,)) for each in (openai, anthropic, *fragile)
+    )
     bundles.publish(root, bundles.config(pools=pools))
     with running_sidecar(root, root) as found:
         yield found
+
+
+def _behind(provider: Provider, *, dialect: str, status: int) -> Provider:
+    """The same under a name of its own: a failure keeps traffic from a provider for a while."""
+    first = provider.models[0]
+    renamed = first.model_copy(update={"name": refused_name(dialect, status)})
+    return provider.model_copy(update={"name": f"{dialect}-{status}", "models": (renamed,)})
 
 
 @pytest.fixture(autouse=True)

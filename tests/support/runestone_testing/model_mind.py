@@ -97,7 +97,7 @@ def think(ask: Ask) -> Thought:
     thinking_tokens = tokens_of(thinking)
     if calls := _calls(ask):
         spent = sum(1 + tokens_of(json.dumps(call.arguments)) for call in calls)
-        text = "" if ask.must_call else "I will look."
+        text = "" if ask.must_call or ask.schema else "I will look."
         return Thought(
             end="calls",
             text=text,
@@ -162,7 +162,7 @@ def _calls(ask: Ask) -> tuple[Call, ...]:
     if isinstance(ask.must_call, str):
         tools = [tool for tool in ask.tools if tool.name == ask.must_call]
     elif ask.must_call and not tools:
-        tools = [ask.tools[0]]
+        tools = [ask.tools[-1]]
     wanted = [(tool, place) for tool in tools for place in _places(tool, ask.prompt)]
     wanted = wanted[: _MAX_CALLS if ask.parallel else 1]
     return tuple(
