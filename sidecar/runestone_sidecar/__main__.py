@@ -6,7 +6,7 @@ import uvloop
 
 from runestone_sidecar.app import serve
 from runestone_sidecar.explain import explain
-from runestone_sidecar.settings import SettingsError, read_settings
+from runestone_sidecar.settings import SettingsError, read_settings, render_help
 from runestone_sidecar.telemetry.log import configure_logging
 
 USAGE = "usage: runestone-sidecar [explain]   (settings come from the environment)\n"
@@ -14,6 +14,9 @@ USAGE = "usage: runestone-sidecar [explain]   (settings come from the environmen
 
 def main() -> int:
     arguments = sys.argv[1:]
+    if arguments in (["--help"], ["-h"]):
+        sys.stdout.write(f"{USAGE}\nBounds and times, with their defaults:\n{render_help()}")
+        return 0
     try:
         settings = read_settings()
         configure_logging(settings.log_level)

@@ -18,6 +18,8 @@ from runestone_sidecar.admit.route import Router
 from runestone_sidecar.config.holder import Holder
 from runestone_sidecar.config.snapshot import Snapshot
 from runestone_sidecar.config.source import Source
+from runestone_sidecar.edge.bounds import Bounds
+from runestone_sidecar.edge.door import Door, connections_within, limit_of_files
 from runestone_sidecar.edge.exchange import Exchanges
 from runestone_sidecar.edge.generate import Generation
 from runestone_sidecar.edge.health import Health
@@ -39,6 +41,7 @@ from runestone_sidecar.upstream.surfaces.chat import OPENAI_CHAT
 
 BACKLOG = 4096
 TELLING_S = 1  # how long a scrape may outlast the last request
+MAX_PROBES = 32  # connections to the health port
 LAST_WORDS_S = 1.0  # for requests that are told that the time to drain is over
 STALLED_S = 120  # a client that takes nothing for so long is cut off by the kernel
 KEEPALIVE_S = {"TCP_KEEPIDLE": 60, "TCP_KEEPINTVL": 15}  # finds clients that vanished
@@ -118,11 +121,14 @@ def build(settings: Settings) -> Parts:
 class Server(uvicorn.Server):
     """One of the process's two servers; signals are the process's business."""
 
-    def __init__(self, app: App, *, host: str, port: int, drain_s: float) -> None:
+    def __init__(
+        self, app: App, *, host: str, port: int, drain_s: float, bounds: Bounds | None = None
+    ) -> None:
+        self.door = Door(bounds or Bounds())
         super().__init__(
             uvicorn.Config(
                 app,
-                http=Protocol,
+                http=Protocol.behind(self.door),  # type: ignore[arg-type]
                 ws="none",
                 lifespan="off",
                 loop="none",
@@ -131,11 +137,29 @@ class Server(uvicorn.Server):
                 access_log=False,
                 server_header=False,
                 proxy_headers=False,
-                timeout_keep_alive=75,
                 timeout_graceful_shutdown=max(1, int(drain_s)),
             )
         )
         self.listener = listen(host, port)
+        self._leaving = asyncio.Event()
+
+    @property
+    def should_exit(self) -> bool:
+        return self._leaving.is_set()
+
+    @should_exit.setter
+    def should_exit(self, wanted: bool) -> None:
+        if wanted:
+            self._leaving.set()
+
+    async def main_loop(self) -> None:
+        """Wakes once a second; uvicorn's does ten times, in every pod of the cluster."""
+        loop, state = asyncio.get_running_loop(), self.server_state
+        while not await self.on_tick(0):  # the date in the responses' heads
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self.door.bounds.look_every_s):
+                    await self._leaving.wait()
+            self.door.look(state.connections, loop.time())
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -153,6 +177,18 @@ class Server(uvicorn.Server):
             task.cancel()
         if tasks:
             await asyncio.wait(tasks, timeout=LAST_WORDS_S)
+
+
+def api_bounds(settings: Settings) -> Bounds:
+    return Bounds(
+        connections=settings.max_connections or connections_within(limit_of_files()),
+        idle_s=settings.idle_timeout_s,
+        head_s=settings.header_timeout_s,
+        body_s=settings.body_timeout_s,
+        stalled_s=STALLED_S,
+        head_bytes=settings.max_header_bytes,
+        header_fields=settings.max_headers,
+    )
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -208,9 +244,19 @@ async def serve(settings: Settings) -> None:
     """Until SIGTERM or SIGINT, and then until the requests under way are answered."""
     lift_file_limit()
     parts = build(settings)
-    api = Server(parts.api, host=settings.host, port=settings.port, drain_s=settings.drain_s)
+    api = Server(
+        parts.api,
+        host=settings.host,
+        port=settings.port,
+        drain_s=settings.drain_s,
+        bounds=api_bounds(settings),
+    )
     health = Server(
-        parts.health_app, host=settings.health_host, port=settings.health_port, drain_s=TELLING_S
+        parts.health_app,
+        host=settings.health_host,
+        port=settings.health_port,
+        drain_s=TELLING_S,
+        bounds=Bounds(connections=MAX_PROBES),
     )
 
     def drain() -> None:

@@ -6,6 +6,8 @@ GatewayError            status, type, code, message, param, retry_after_s
 ├── ModelNotFound       404 model_not_found, also for what the key may not see
 ├── NotFound            404 unknown URL         MethodNotAllowed    405
 ├── BodyTooLarge        413                     UnsupportedMedia    415
+├── RequestTimeout      408                     UrlTooLong          414
+├── HeadTooLarge        431                     Overloaded          503 too many connections
 ├── ProviderRefused     the provider's own 400, 404, 422, handed on
 ├── RateLimited         429 when every provider said so
 ├── UpstreamFailed      502 upstream_error      UpstreamTimeout     504 upstream_timeout
@@ -85,6 +87,34 @@ class UnsupportedMedia(GatewayError):
     code: str | None = "unsupported_media_type"
     status: ClassVar[int] = 415
     type: ClassVar[str] = "invalid_request_error"
+
+
+@dataclass
+class RequestTimeout(GatewayError):
+    code: str | None = "request_timeout"
+    status: ClassVar[int] = 408
+    type: ClassVar[str] = "invalid_request_error"
+
+
+@dataclass
+class UrlTooLong(GatewayError):
+    code: str | None = "url_too_long"
+    status: ClassVar[int] = 414
+    type: ClassVar[str] = "invalid_request_error"
+
+
+@dataclass
+class HeadTooLarge(GatewayError):
+    code: str | None = "headers_too_large"
+    status: ClassVar[int] = 431
+    type: ClassVar[str] = "invalid_request_error"
+
+
+@dataclass
+class Overloaded(GatewayError):
+    code: str | None = "overloaded"
+    retry_after_s: float | None = 1.0
+    status: ClassVar[int] = 503
 
 
 @dataclass

@@ -2,8 +2,9 @@
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any, Final
 
 from runestone_contract.names import API_PORT, HEALTH_PORT
 
@@ -26,6 +27,57 @@ class Settings:
     log_level: str = "info"
     drain_s: float = 25.0  # kubelet's grace is 30 s unless the pod says otherwise
     max_body_bytes: int = 32 * 1024 * 1024
+    max_header_bytes: int = 64 * 1024
+    max_headers: int = 100
+    max_connections: int = 0  # 0: what the limit of open files allows
+    header_timeout_s: float = 10.0
+    body_timeout_s: float = 30.0  # and a second for each 16 KiB
+    idle_timeout_s: float = 75.0
+    auth_plugins: tuple[str, ...] = ()  # entry points of `runestone.auth`, in the order asked
+
+
+@dataclass(frozen=True, slots=True)
+class Number:
+    """A variable that holds a whole number; its default is the field's."""
+
+    variable: str
+    low: int
+    high: int
+    text: str
+
+
+NUMBERS: Final = {
+    "port": Number("PORT", 0, 65535, "the API's port"),
+    "health_port": Number("HEALTH_PORT", 0, 65535, "the port of health and metrics"),
+    "drain_s": Number(
+        "RUNESTONE_DRAIN_SECONDS", 0, 3600, "how long SIGTERM waits for requests under way"
+    ),
+    "max_body_bytes": Number(
+        "RUNESTONE_MAX_BODY_BYTES", 1024, 1 << 30, "the largest body of a request"
+    ),
+    "max_header_bytes": Number(
+        "RUNESTONE_MAX_HEADER_BYTES", 1024, 1 << 20, "the largest head of a request"
+    ),
+    "max_headers": Number("RUNESTONE_MAX_HEADERS", 8, 10_000, "the most headers of a request"),
+    "max_connections": Number(
+        "RUNESTONE_MAX_CONNECTIONS",
+        0,
+        1 << 20,
+        "the most connections of clients; 0 is what the limit of open files allows",
+    ),
+    "header_timeout_s": Number(
+        "RUNESTONE_HEADER_TIMEOUT_SECONDS", 1, 3600, "from a head's first byte to its last"
+    ),
+    "body_timeout_s": Number(
+        "RUNESTONE_BODY_TIMEOUT_SECONDS",
+        1,
+        3600,
+        "from the head to the end of the body, and a second more for each 16 KiB",
+    ),
+    "idle_timeout_s": Number(
+        "RUNESTONE_IDLE_TIMEOUT_SECONDS", 1, 3600, "how long a connection is kept without a request"
+    ),
+}
 
 
 def read_settings(env: Mapping[str, str] = os.environ) -> Settings:
@@ -33,26 +85,36 @@ def read_settings(env: Mapping[str, str] = os.environ) -> Settings:
     level = env.get("LOG_LEVEL", "info").lower()
     if level not in LOG_LEVELS:
         raise SettingsError(f"LOG_LEVEL must be one of {', '.join(LOG_LEVELS)}, not {level!r}")
+    numbers: dict[str, Any] = {
+        field: _read_number(env[number.variable], number)
+        for field, number in NUMBERS.items()
+        if number.variable in env
+    }
     return Settings(
         config_dir=Path(env.get("RUNESTONE_CONFIG_DIR", "/etc/runestone/config")),
         credentials_dir=Path(env.get("RUNESTONE_CREDENTIALS_DIR", "/etc/runestone/credentials")),
         host=env.get("HOST", "127.0.0.1"),
-        port=_number(env, "PORT", API_PORT, low=0, high=65535),
         health_host=env.get("HEALTH_HOST", "0.0.0.0"),
-        health_port=_number(env, "HEALTH_PORT", HEALTH_PORT, low=0, high=65535),
         service_account=env.get("RUNESTONE_SERVICE_ACCOUNT") or None,
+        auth_plugins=tuple(env.get("RUNESTONE_AUTH", "").replace(",", " ").split()),
         log_level=level,
-        drain_s=_number(env, "RUNESTONE_DRAIN_SECONDS", 25, low=0, high=3600),
-        max_body_bytes=_number(
-            env, "RUNESTONE_MAX_BODY_BYTES", 32 * 1024 * 1024, low=1024, high=1 << 30
-        ),
+        **numbers,
     )
 
 
-def _number(env: Mapping[str, str], name: str, default: int, *, low: int, high: int) -> int:
-    text = env.get(name)
-    if text is None:
-        return default
-    if not text.isascii() or not text.isdigit() or not low <= int(text) <= high:
-        raise SettingsError(f"{name} must be a whole number from {low} to {high}, not {text!r}")
-    return int(text)
+def render_help() -> str:
+    """The variables that hold numbers, a line each."""
+    defaults: dict[str, Any] = {field.name: field.default for field in fields(Settings)}
+    width = max(len(number.variable) for number in NUMBERS.values())
+    return "".join(
+        f"  {number.variable:{width}}  {number.text} ({int(defaults[field])})\n"
+        for field, number in NUMBERS.items()
+    )
+
+
+def _read_number(text: str, number: Number) -> int:
+    if text.isascii() and text.isdigit() and number.low <= int(text) <= number.high:
+        return int(text)
+    raise SettingsError(
+        f"{number.variable} must be a whole number from {number.low} to {number.high}, not {text!r}"
+    )

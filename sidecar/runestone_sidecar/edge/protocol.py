@@ -1,90 +1,99 @@
-"""uvicorn's HTTP protocol with what it lacks: a request learns at once that its client is gone.
+"""The protocol of both ports: it learns at once that a client is gone, and waits for none too long.
 
-ASGI tells it only to who awaits `receive`, which would be a task for each request; the transport
-knows without one. And bytes that are not HTTP are refused as everything else is.
+ASGI tells a lost client only to who awaits `receive`, which would be a task for each request; the
+transport knows without one. No connection has a timer: the server calls `look` of all of them.
 """
 
 import asyncio
 from typing import Final
 
-import orjson
 from httptools import HttpParserError, HttpParserUpgrade
 from uvicorn._types import ASGI3Application
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
-from runestone_sidecar.edge.request import CLIENT_GONE
-from runestone_sidecar.errors import BadRequest
-from runestone_sidecar.upstream.surfaces.envelope import envelope
+from runestone_sidecar.edge.bounds import BODY_BYTES_PER_S
+from runestone_sidecar.edge.head import Refused
+from runestone_sidecar.edge.refusal import FULL, LATE, NOT_HTTP, render_refusal
+from runestone_sidecar.edge.request import CLIENT_GONE, REFUSED
+from runestone_sidecar.edge.strict import ANSWER, BODY, HEAD, IDLE, LEAVING, StrictProtocol
+from runestone_sidecar.edge.transport import HeadHolder
+from runestone_sidecar.errors import GatewayError
 
-_INTERIM: Final = b"HTTP/1.1 1"  # 100 Continue: the client waits for it
-_REFUSAL: Final = orjson.dumps(envelope(BadRequest("The request is not valid HTTP.")))
-_NOT_HTTP: Final = (
-    b"HTTP/1.1 400 Bad Request\r\ncontent-type: application/json\r\nconnection: close\r\n"
-    b"content-length: %d\r\n\r\n%b" % (len(_REFUSAL), _REFUSAL)
-)
-
-
-class HeadHolder:
-    """A transport that sends a response's head together with what follows it: one system call less.
-
-    uvicorn writes the head by itself. It is held until the next write, the end of the response or
-    the close: the endpoints here give a head only with its first bytes in hand.
-    """
-
-    __slots__ = ("_held", "_holding", "_transport", "get_extra_info", "is_closing")
-
-    def __init__(self, transport: asyncio.Transport) -> None:
-        self._transport = transport
-        self._holding = False
-        self._held: bytes | None = None
-        self.is_closing = transport.is_closing
-        self.get_extra_info = transport.get_extra_info
-
-    def hold_next(self) -> None:
-        self._holding = True
-
-    def write(self, data: bytes) -> None:
-        if self._held is not None:
-            data = self._held + data
-            self._held = None
-        elif self._holding and not data.startswith(_INTERIM):
-            self._holding = False
-            self._held = data
-            return
-        self._transport.write(data)
-
-    def flush(self) -> None:
-        if self._held is not None:
-            held, self._held = self._held, None
-            self._transport.write(held)
-
-    def close(self) -> None:
-        self.flush()
-        self._transport.close()
-
-    def __getattr__(self, name: str) -> object:
-        return getattr(self._transport, name)
+LINGER_S: Final = 2.0  # closing on a client that still sends would take its answer from it
 
 
-class Protocol(HttpToolsProtocol):
+class Protocol(StrictProtocol):
     """A request whose connection is lost before its response is complete is cancelled."""
 
     _running: RequestResponseCycle | None = None  # uvicorn's `cycle` is the one read last
     _task: asyncio.Task[None]
     _upgrading = False
+    _stalled_since_s: float | None = None
+
+    # --- what the server calls
+
+    def look(self, now_s: float) -> None:
+        """Ends a connection whose client takes longer than it may."""
+        stage = self._stage
+        waited_s = now_s - self._since_s
+        if self._stalled_since_s is not None:
+            if now_s - self._stalled_since_s > self._bounds.stalled_s:
+                self.transport.abort()
+        elif stage == IDLE:
+            if waited_s > self._bounds.idle_s:
+                self._leave()
+        elif stage == LEAVING:
+            unsent = self.transport.get_write_buffer_size() > 0
+            if waited_s > (self._bounds.stalled_s if unsent else LINGER_S):
+                self.transport.abort()
+        elif stage == HEAD:
+            if waited_s > self._bounds.head_s and not self._owes_another():
+                self._refuse(LATE)
+        elif stage == BODY:
+            self._look_at_body(now_s)
+
+    def leave_if_idle(self, since_s: float) -> None:
+        if self._stage == IDLE and self._since_s <= since_s:
+            self._leave()
+
+    # --- what the transport calls
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         self._head_holder = HeadHolder(transport)
         super().connection_made(self._head_holder)  # type: ignore[arg-type]
+        self.access_log = False  # ours says more, and leaves out the query: it may hold a key
+        self._since_s = self.loop.time()
+        if len(self.connections) > self._bounds.connections:
+            self._turn_away()
 
     def data_received(self, data: bytes) -> None:
-        self._unset_keepalive_if_required()
+        if self._stage == LEAVING:
+            return
         try:
-            self.parser.feed_data(data)
+            self.feed(data)
         except HttpParserUpgrade as upgrade:
             self._stay(memoryview(data)[upgrade.args[0] :])
-        except HttpParserError:
-            self._refuse()
+        except (HttpParserError, Refused) as error:
+            self._refuse(_said_by(error))
+
+    def pause_writing(self) -> None:
+        self._stalled_since_s = self.loop.time()
+        super().pause_writing()
+
+    def resume_writing(self) -> None:
+        self._stalled_since_s = None
+        super().resume_writing()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        running = self._running
+        super().connection_lost(exc)
+        self.pipeline.clear()
+        if running is not None and not running.response_complete:
+            running.disconnected = True
+            running.message_event.set()
+            self._task.cancel(CLIENT_GONE)
+
+    # --- what the parser calls
 
     def on_headers_complete(self) -> None:
         if self.parser.should_upgrade() and self.parser.get_method() != b"CONNECT":
@@ -96,24 +105,31 @@ class Protocol(HttpToolsProtocol):
         if self._upgrading:
             return
         super().on_message_complete()
+        if self.cycle.response_complete:  # it needed no body to be answered
+            self._await(IDLE)
+            return
+        self._stage = ANSWER
         if self.flow.read_paused and not self.pipeline:
             # The last part of a large body came all at once. Whoever does not read will not
             # notice that the client leaves.
             self.flow.resume_reading()
 
-    def on_response_complete(self) -> None:
-        self._head_holder.flush()  # of a response without a body, to HEAD say
-        super().on_response_complete()
+    # --- what the responses call
 
-    def connection_lost(self, exc: Exception | None) -> None:
-        running = self._running
-        super().connection_lost(exc)
-        self._unset_keepalive_if_required()  # after a reset too: it holds all of this
-        self.pipeline.clear()
-        if running is not None and not running.response_complete:
-            running.disconnected = True
-            running.message_event.set()
-            self._task.cancel(CLIENT_GONE)
+    def on_response_complete(self) -> None:
+        """uvicorn's, but for its timer."""
+        self._head_holder.flush()  # of a response without a body, to HEAD say
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            self._await(LEAVING)
+            return
+        self.flow.resume_reading()
+        self._since_s = self.loop.time()  # for what was sent ahead, too
+        if self.pipeline:
+            cycle, app = self.pipeline.pop()
+            self._start_asgi_task(cycle, app)
+        elif self._stage == ANSWER:
+            self._stage = IDLE
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
         self._running = cycle
@@ -121,6 +137,8 @@ class Protocol(HttpToolsProtocol):
         self._task = task = self.loop.create_task(cycle.run_asgi(app))
         task.add_done_callback(self.tasks.discard)
         self.tasks.add(task)
+
+    # --- another protocol
 
     def _stay(self, rest: memoryview) -> None:
         """A wish for another protocol is answered in this one, as RFC 9110 lets a server do.
@@ -131,12 +149,12 @@ class Protocol(HttpToolsProtocol):
         while True:
             self._upgrading = False
             try:
-                self.parser.feed_data(self._head_without_upgrade())
-                self.parser.feed_data(rest)
+                self.feed(self._head_without_upgrade())
+                self.feed(rest)
             except HttpParserUpgrade as upgrade:
                 rest = rest[upgrade.args[0] :]
-            except HttpParserError:
-                self._refuse()
+            except (HttpParserError, Refused) as error:
+                self._refuse(_said_by(error))
                 return
             else:
                 return
@@ -151,16 +169,62 @@ class Protocol(HttpToolsProtocol):
                 lines.append(b"connection: close")
         return b"\r\n".join([*lines, b"", b""])
 
-    def _refuse(self) -> None:
-        """Bytes that are not HTTP: they end the connection, but no answer to an earlier request."""
+    # --- the end of a connection
+
+    def _look_at_body(self, now_s: float) -> None:
+        if self.flow.read_paused or self._owes_another():  # then it is we who let it wait
+            self._since_s = now_s - self._body_bytes / BODY_BYTES_PER_S
+        elif now_s - self._since_s > self._bounds.body_s + self._body_bytes / BODY_BYTES_PER_S:
+            if self.cycle.response_complete:
+                self._leave()
+            else:
+                self._refuse(LATE)
+
+    def _owes_another(self) -> bool:
+        """Whether an answer is under way that is not to what is being read."""
+        running = self._running
+        if running is None or running.response_complete:
+            return False
+        return self._stage == HEAD or running is not self.cycle
+
+    def _refuse(self, error: GatewayError) -> None:
+        """Ends the connection with this, but no answer to an earlier request."""
         running = self._running
         if running is not None and not running.response_complete:
             if not running.more_body:
                 running.keep_alive = False
+                self.flow.resume_reading()  # to notice that the client leaves
+                self._await(LEAVING)
+                self._since_s = float("inf")  # not before the answer is out
                 return
             running.disconnected = True  # its own body is broken: nothing else may answer it
+            running.scope[REFUSED] = error  # type: ignore[typeddict-unknown-key]
+            running.message_event.set()
             if running.response_started:
-                self.transport.close()
+                self._leave()
                 return
-        self.transport.write(_NOT_HTTP)
+        self._finish(error)
+
+    def _turn_away(self) -> None:
+        self._door.make_room(self.connections, self._since_s)
+        if self._door.is_crowded(self.connections):
+            self.transport.abort()
+        else:
+            self._finish(FULL)
+
+    def _finish(self, error: GatewayError) -> None:
+        self._head_holder.finish(render_refusal(error))
+        self._await(LEAVING)
+
+    def _leave(self) -> None:
         self.transport.close()
+        self._await(LEAVING)
+
+    def _await(self, stage: int) -> None:
+        self._stage = stage
+        self._since_s = self.loop.time()
+
+
+def _said_by(error: Exception) -> GatewayError:
+    refused = error if isinstance(error, Refused) else error.__context__
+    return refused.error if isinstance(refused, Refused) else NOT_HTTP

@@ -21,6 +21,7 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 SMALL_BODY_BYTES: Final = 1 << 20  # not worth a look at what it grows to
 MAX_GROWTH: Final = 8  # decoded, in limits of the text
 CLIENT_GONE: Final = "client gone"  # the message of a cancellation for it; others mean a shutdown
+REFUSED: Final = "runestone.refused"  # in a scope: the error that its connection ended with
 
 
 class ClientGone(Exception):
@@ -75,7 +76,7 @@ async def _read_body(scope: Scope, receive: Receive, limit_bytes: int) -> bytes:
     size = 0
     while True:
         if message["type"] == "http.disconnect":
-            raise ClientGone
+            raise scope.get(REFUSED) or ClientGone
         part: bytes = message.get("body", b"")
         size += len(part)
         if size > limit_bytes:

@@ -130,8 +130,9 @@ async def test_a_body_that_would_grow_beyond_bounds_is_refused(
     limit_bytes = 4 << 20
     values = piece * (limit_bytes * 9 // 10 // len(piece))
     body = GOOD[:-1] + b',"metadata":[' + values[:-1] + b"]}"
+    wide = bundles.model("gpt-4o-mini").model_copy(update={"context_window": 10_000_000})
     async with scripts.Provider(scripts.json_reply(completion("fine"))) as one:
-        config = bundles.config(bundles.provider(f"{one.url}/v1"))
-        async with gateway(tmp_path, config, max_body_bytes=limit_bytes) as found:
+        provider = bundles.provider(f"{one.url}/v1").model_copy(update={"models": (wide,)})
+        async with gateway(tmp_path, bundles.config(provider), max_body_bytes=limit_bytes) as found:
             answer = await found.client.post(CHAT, content=body, headers=JSON)
             assert answer.status_code == status

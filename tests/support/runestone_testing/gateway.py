@@ -11,7 +11,7 @@ import httpx
 from prometheus_client import generate_latest
 
 from runestone_contract.config import Config
-from runestone_sidecar.app import Parts, Server, build
+from runestone_sidecar.app import Parts, Server, api_bounds, build
 from runestone_sidecar.settings import Settings
 from runestone_testing import bundles
 
@@ -70,7 +70,7 @@ async def gateway(
     used = Settings(root / "config", root / "credentials", port=0, drain_s=1, **settings)  # type: ignore[arg-type]
     parts = build(used)
     await parts.source.refresh()
-    server = Server(parts.api, host="127.0.0.1", port=0, drain_s=1)
+    server = Server(parts.api, host="127.0.0.1", port=0, drain_s=1, bounds=api_bounds(used))
     port = server.listener.getsockname()[1]
     serving = asyncio.create_task(server.serve(sockets=[server.listener]))
     try:

@@ -116,10 +116,12 @@ class Stand:
 
     # --- what must hold after every fault
 
-    async def check(self, base: Base) -> None:
+    async def hang_up(self) -> None:
         await self.client.aclose()
         for wire in self._wires:
             await wire.close()
+
+    async def check(self, base: Base) -> None:
         await self._settled(base)
         await self._next_is_answered()
         await self._settled(base)
@@ -252,7 +254,10 @@ async def standing(
         served.parts.lines._fd = outputs.fd  # pytest's own hold on 1 comes and goes
         stand = Stand(served, started, outputs, settle_s=settle_s)
         base = Base(open_files(), other_tasks())
-        yield stand
+        try:
+            yield stand
+        finally:
+            await stand.hang_up()
         await stand.check(base)
 
 

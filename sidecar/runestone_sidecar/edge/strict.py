@@ -1,0 +1,135 @@
+"""uvicorn's HTTP protocol, but for requests that are plain, and of a bounded size, alone.
+
+llhttp refuses most of what is not HTTP; this adds what it lets pass (see head.py), and bounds what
+may be collected before a request begins or beside its body.
+"""
+
+from functools import partial
+from typing import Final
+
+from uvicorn.config import Config
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.server import ServerState
+
+from runestone_sidecar.edge.door import Door
+from runestone_sidecar.edge.head import (
+    METHODS,
+    SLASH,
+    Head,
+    Refused,
+    check_head,
+    check_part,
+    is_valid_host,
+)
+from runestone_sidecar.edge.refusal import NOT_HTTP
+from runestone_sidecar.errors import GatewayError
+
+MAX_SENT_AHEAD: Final = 100  # requests on one connection
+MAX_FRAMING: Final = 8  # bytes of a chunked body for each that it holds, beside a head's bound
+_NOTED: Final = frozenset({b"host", b"expect", b"transfer-encoding"})
+
+IDLE, HEAD, BODY, ANSWER, LEAVING = range(5)
+"""What is awaited of the client: a request, the rest of its head, of its body, that it takes the
+answer, that it goes."""
+
+
+class StrictProtocol(HttpToolsProtocol):
+    """Its `feed` raises HttpParserError; `refusal_of` says what is wrong."""
+
+    _stage = IDLE
+    _since_s = 0.0  # when the stage began
+    _host = b""  # the last one that was found valid: mostly there is only one
+    _hosts = 0
+    _is_coded = False
+    _fed_bytes = 0  # the data that is being read
+    _head_bytes = 0  # the data that a head took, but for its first
+    _body_bytes = 0
+    _framed_bytes = 0  # the data that a chunked body took, but for its first
+
+    def __init__(
+        self, door: Door, config: Config, server_state: ServerState, **more: object
+    ) -> None:
+        super().__init__(config, server_state, **more)  # type: ignore[arg-type]
+        self._door = door
+        self._bounds = door.bounds
+
+    @classmethod
+    def behind(cls, door: Door) -> "partial[StrictProtocol]":
+        """As uvicorn makes protocols."""
+        return partial(cls, door)
+
+    def feed(self, data: bytes | memoryview) -> None:
+        """Raises HttpParserError and HttpParserUpgrade."""
+        self._fed_bytes = len(data)
+        self.parser.feed_data(data)
+        if self._stage == HEAD:
+            self._head_bytes += len(data)
+            self._raise_if(check_part(self.url, self._head_bytes, self._bounds))
+        elif self._is_coded and self._stage == BODY:
+            self._framed_bytes += len(data)
+            if self._framed_bytes > self._bounds.head_bytes + MAX_FRAMING * self._body_bytes:
+                self._raise_if(NOT_HTTP)
+
+    # --- what the parser calls
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._stage = HEAD
+        self._since_s = self.loop.time()
+        self._hosts = 0
+        self._is_coded = False
+        self._head_bytes = -self._fed_bytes
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        name = name.lower()
+        if name in _NOTED:
+            self._note(name, value)
+        self.headers.append((name, value))
+
+    def on_headers_complete(self) -> None:
+        parser = self.parser
+        method, version = parser.get_method(), parser.get_http_version()
+        if (
+            self._hosts != 1
+            or version != "1.1"
+            or self._is_coded
+            or method not in METHODS
+            or self.url[0] != SLASH
+            or b"#" in self.url
+            or len(self.url) > self._bounds.url_bytes
+            or len(self.headers) > self._bounds.header_fields
+            or self._fed_bytes > self._bounds.head_bytes
+            or self._head_bytes >= 0
+        ):
+            self._raise_if(check_head(Head(method, self.url, version, self.headers), self._bounds))
+        if len(self.pipeline) >= MAX_SENT_AHEAD:
+            raise Refused(NOT_HTTP)
+        super().on_headers_complete()
+        self.headers = []  # trailers are nobody's headers
+        self._stage = BODY
+        self._since_s = self.loop.time()
+        self._body_bytes = 0
+        self._framed_bytes = -self._fed_bytes
+
+    def on_body(self, body: bytes) -> None:
+        self._body_bytes += len(body)
+        super().on_body(body)
+
+    # --- inside
+
+    def _note(self, name: bytes, value: bytes) -> None:
+        if name == b"host":
+            self._hosts += 1
+            if value != self._host:
+                if is_valid_host(value):
+                    self._host = value
+                else:
+                    self._hosts = 2
+        elif name == b"expect":
+            self.expect_100_continue = value.lower() == b"100-continue"
+        else:
+            self._is_coded = True
+
+    def _raise_if(self, error: GatewayError | None) -> None:
+        if error is not None:
+            raise Refused(error)
