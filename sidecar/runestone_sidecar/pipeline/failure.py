@@ -36,6 +36,7 @@ class AttemptFailed(Exception):
         self.outcome = outcome  # a closed set: it is a metric's label
         self.error = error
         self.wait_s = wait_s  # as the provider asked
+        self.final = False  # the request is used up: nobody can be asked again
 
 
 def of_refusal(response: Response, said: ProviderError) -> AttemptFailed:

@@ -1,0 +1,145 @@
+"""Offer after offer, try after try, until one answers: what calls to providers have in common."""
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from typing import Final, Generic, TypeVar
+
+from runestone_sidecar.admit.breaker import State
+from runestone_sidecar.admit.load import LoadStore
+from runestone_sidecar.config.snapshot import Offer
+from runestone_sidecar.errors import GatewayError
+from runestone_sidecar.pipeline.failure import AttemptFailed
+from runestone_sidecar.pipeline.outcomes import Outcomes, Turn
+from runestone_sidecar.pipeline.plan import Plan, Record
+from runestone_sidecar.pipeline.verdicts import PASSED_OVER, STALE, Verdict
+from runestone_sidecar.telemetry.traffic import Traffic
+from runestone_sidecar.upstream.origin import Deadlines
+from runestone_sidecar.upstream.pool import Client
+
+_OF_THE_KEY: Final = (Verdict.CREDENTIAL, Verdict.LIMITED)
+_PASSING: Final = (Verdict.RETRY, Verdict.LIMITED)
+_LAST_WORD = " No other provider could answer either."
+
+P = TypeVar("P", bound=Plan)
+A = TypeVar("A")
+
+
+class Tries(Generic[P, A]):
+    """The loop; what one call is, and what comes of it, is its heirs'."""
+
+    def __init__(
+        self,
+        client: Client,
+        load: LoadStore,
+        traffic: Traffic,
+        *,
+        rng: random.Random,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self._client = client
+        self._load = load
+        self._outcomes = Outcomes(load, traffic)
+        self._traffic = traffic
+        self._random = rng
+        self._sleep = sleep
+
+    async def execute(self, plan: P, record: Record) -> A:
+        """Raises GatewayError when no offer answered."""
+        offers = plan.decision.offers
+        told: AttemptFailed | None = None  # of the last provider that was called
+        for left, offer in zip(range(len(offers) - 1, -1, -1), offers, strict=True):
+            record.offer = offer
+            try:
+                return await self._offer(plan, offer, record, is_last=not left)
+            except AttemptFailed as failure:
+                if failure.row.verdict is Verdict.CLIENT or failure.final:
+                    raise failure.error from failure
+                if told is None or failure.row is not PASSED_OVER:
+                    told = failure
+                if not left or _time_left(plan) == 0:
+                    raise _exhausted(told, record) from told
+        raise AssertionError("a decision has an offer")  # pragma: no cover
+
+    async def _offer(self, plan: P, offer: Offer, record: Record, *, is_last: bool) -> A:
+        """One provider: its credentials in turn, its retries. Raises AttemptFailed."""
+        provider = offer.provider
+        turn = self._outcomes.enter(offer)
+        try:
+            while True:
+                try:
+                    return await self._attempt(plan, offer, turn, record)
+                except AttemptFailed as failure:
+                    record.tried.append(f"{provider.id}: {failure.outcome}")
+                    self._traffic.attempts[provider.id, failure.outcome] += 1
+                    self._outcomes.failed(
+                        provider,
+                        turn,
+                        failure.row,
+                        model=offer.target.upstream,
+                        wait_s=failure.wait_s,
+                    )
+                    if failure.final or not await self._try_again(
+                        plan, offer, turn, failure, is_last=is_last
+                    ):
+                        raise
+        finally:
+            turn.leave()
+
+    async def _try_again(
+        self, plan: P, offer: Offer, turn: Turn, failure: AttemptFailed, *, is_last: bool
+    ) -> bool:
+        """Whether this provider is called once more; waits until it may be."""
+        verdict, retry = failure.row.verdict, offer.provider.retry
+        if failure.row is STALE and not turn.fresh:
+            turn.fresh = True
+            return True
+        if verdict in _OF_THE_KEY and self._outcomes.next_credential(
+            offer.provider, turn, offer.target.upstream
+        ):
+            return True
+        if verdict not in _PASSING or turn.tries >= retry.max_attempts:
+            return False
+        if turn.load.breaker.state is State.OPEN:
+            return False
+        ceiling_s = (
+            min(retry.max_backoff_ms, retry.initial_backoff_ms * 2 ** (turn.tries - 1)) / 1000
+        )
+        wait_s, longest_s = failure.wait_s, retry.max_backoff_ms / 1000
+        if wait_s is None:
+            wait_s = self._random.uniform(0, ceiling_s)  # full jitter
+        elif not is_last:
+            longest_s = ceiling_s  # rather than wait for long, let another provider serve
+        left_s = _time_left(plan)
+        if wait_s > longest_s or (left_s is not None and wait_s >= left_s):
+            return False
+        await self._sleep(wait_s)
+        turn.tries += 1
+        return True
+
+    async def _attempt(self, plan: P, offer: Offer, turn: Turn, record: Record) -> A:
+        """One call. Raises AttemptFailed."""
+        raise NotImplementedError
+
+
+def _exhausted(failure: AttemptFailed, record: Record) -> GatewayError:
+    error = failure.error
+    error.exhausted = record.attempts > 0  # else it was not us who tried
+    providers = {each.partition(": ")[0] for each in record.tried}
+    if len(providers) > 1:
+        error.message += _LAST_WORD
+    return error
+
+
+def _time_left(plan: Plan) -> float | None:
+    if plan.deadline_s is None:
+        return None
+    return max(0.0, plan.deadline_s - asyncio.get_running_loop().time())
+
+
+def deadlines_of(plan: Plan, deadlines: Deadlines) -> Deadlines:
+    left_s = _time_left(plan)
+    if left_s is None or left_s >= deadlines.total_s:
+        return deadlines
+    return replace(deadlines, total_s=left_s)
