@@ -1,10 +1,13 @@
-"""OpenAI's chat format to a provider that speaks Anthropic's Messages API, and back."""
+"""A provider that speaks Anthropic's APIs: they pass through, and a chat in OpenAI's format is said
+as a Messages request.
+"""
 
 from collections.abc import Mapping
 from typing import Final
 
 import orjson
 
+from runestone_sidecar.upstream.dialects.anthropic_native import PATH, CountTokens, Messages
 from runestone_sidecar.upstream.dialects.anthropic_reply import read_message
 from runestone_sidecar.upstream.dialects.anthropic_request import messages_request
 from runestone_sidecar.upstream.dialects.anthropic_stream import AnthropicStream
@@ -19,7 +22,6 @@ from runestone_sidecar.upstream.dialects.base import (
 )
 from runestone_sidecar.upstream.dialects.provider_error import read_error
 
-_PATH: Final = b"/v1/messages"
 # The version after it (2026-10-21) refuses temperature and top_p for every model.
 _VERSION: Final = (b"anthropic-version", b"2023-06-01")
 
@@ -33,7 +35,7 @@ class MessagesFromChat:
         except orjson.JSONEncodeError:
             # What was decoded can be encoded, unless it is nested deeper than the encoder goes.
             raise Untranslatable("The request is nested too deeply.") from None
-        return Rendered(path=_PATH, body=body)
+        return Rendered(path=PATH, body=body)
 
     def read(self, request: Request, body: bytes) -> Reply:
         return read_message(request, body)
@@ -44,7 +46,10 @@ class MessagesFromChat:
 
 class Anthropic:
     chat: Final = MessagesFromChat()
-    native: Final[Mapping[str, Codec]] = {}
+    native: Final[Mapping[str, Codec]] = {
+        "messages": Messages(),
+        "count_tokens": CountTokens(),
+    }
     models_path: Final = b"/v1/models"
 
     def auth_headers(self, credential: str | None) -> tuple[tuple[bytes, bytes], ...]:

@@ -16,11 +16,13 @@ from runestone_sidecar.upstream.dialects.base import (
     Rendered,
     Reply,
     Request,
+    Untranslatable,
 )
 from runestone_sidecar.upstream.dialects.openai_body import read_usage
 from runestone_sidecar.upstream.dialects.openai_completions import Completions
 from runestone_sidecar.upstream.dialects.openai_embeddings import Embeddings
 from runestone_sidecar.upstream.dialects.openai_stream import OpenAIStream
+from runestone_sidecar.upstream.dialects.openai_translated import fitted
 from runestone_sidecar.upstream.dialects.provider_error import read_error
 from runestone_sidecar.upstream.dialects.splice import body_with_model
 
@@ -45,10 +47,21 @@ class Chat:
         return OpenAIStream(one_choice=request.body.get("n") in (None, 1))
 
 
+class TranslatedChat(Chat):
+    """For what clients asked in another API: the words of the request are ours."""
+
+    def render(self, request: Request, target: ModelTarget) -> Rendered:
+        try:
+            body = orjson.dumps(fitted(request.body, target.upstream))
+        except orjson.JSONEncodeError:
+            raise Untranslatable("The request is nested too deeply.") from None
+        return Rendered(path=_CHAT_PATH, body=body)
+
+
 class OpenAI:
-    chat: Final = Chat()
+    chat: Final = TranslatedChat()
     native: Final[Mapping[str, Codec]] = {
-        "chat": chat,
+        "chat": Chat(),
         "completions": Completions(),
         "embeddings": Embeddings(),
     }

@@ -28,19 +28,19 @@ def request_of(body: Any) -> Request:
 def test_an_exchange_passes_unchanged(golden: Any) -> None:
     sent = golden.given["request"]
     request = request_of(orjson.loads(sent))
-    rendered = OpenAI().chat.render(request, TARGET)
+    rendered = OpenAI().native["chat"].render(request, TARGET)
     expected = json.loads(sent) | {"model": "the-providers-name"}
     assert rendered.path == b"/chat/completions"
     assert json.dumps(json.loads(rendered.body)) == json.dumps(expected), "also in its order"
     assert request.body["model"] == "gpt-5-nano", "the request is shared by all attempts"
     reply = golden.given["reply"].encode()
     if request.stream:
-        stream = OpenAI().chat.stream(request)
+        stream = OpenAI().native["chat"].stream(request)
         assert stream.feed(reply) is reply
         assert stream.finish() == b""
         usage = stream.usage
     else:
-        read = OpenAI().chat.read(request, reply)
+        read = OpenAI().native["chat"].read(request, reply)
         assert read.body is reply
         usage = read.usage
     golden.check(
@@ -61,7 +61,7 @@ def test_nesting_beyond_the_encoder_is_refused() -> None:
     for _ in range(400):
         nested = {"x": nested}
     with pytest.raises(Untranslatable):
-        OpenAI().chat.render(request_of({"model": "m", "metadata": nested}), TARGET)
+        OpenAI().native["chat"].render(request_of({"model": "m", "metadata": nested}), TARGET)
 
 
 def test_the_credential_is_a_bearer_token() -> None:
@@ -87,7 +87,7 @@ BAD: dict[str, bytes] = {
 @pytest.mark.parametrize("body", BAD.values(), ids=BAD)
 def test_fault_c20_what_is_no_reply(body: bytes) -> None:
     with pytest.raises(BadReply) as caught:
-        OpenAI().chat.read(request_of({}), body)
+        OpenAI().native["chat"].read(request_of({}), body)
     assert "secret" not in str(caught.value)
 
 
@@ -116,4 +116,4 @@ USAGES: dict[str, tuple[Any, Usage | None]] = {
 @pytest.mark.parametrize(("usage", "expected"), USAGES.values(), ids=USAGES)
 def test_usage_of_a_reply(usage: Any, expected: Usage | None) -> None:
     body = orjson.dumps({"choices": [CHOICE], "usage": usage})
-    assert OpenAI().chat.read(request_of({}), body).usage == expected
+    assert OpenAI().native["chat"].read(request_of({}), body).usage == expected

@@ -1,0 +1,79 @@
+"""What is fitted in a chat that was translated, by the provider's name for the model."""
+
+from typing import Any
+
+import orjson
+import pytest
+
+from runestone_sidecar.upstream.dialects.base import ModelTarget, Request, Untranslatable
+from runestone_sidecar.upstream.dialects.openai import OpenAI
+
+THOUGHT = {
+    "role": "assistant",
+    "content": "x",
+    "reasoning_content": "y",
+    "thinking_blocks": [{"type": "thinking", "thinking": "y", "signature": "s"}],
+}
+BODY = {
+    "model": "alias",
+    "messages": [{"role": "user", "content": "Hello"}, THOUGHT],
+    "max_completion_tokens": 9,
+    "reasoning_effort": "high",
+}
+
+
+def render(upstream: str, body: Any = None) -> Any:
+    request = Request(body or BODY, "alias", False, "r", 1)
+    rendered = OpenAI().chat.render(request, ModelTarget(upstream, None))
+    assert rendered.path == b"/chat/completions"
+    return orjson.loads(rendered.body)
+
+
+# model -> (the name of the limit, is the effort sent, is the reasoning sent back)
+MODELS = {
+    "gpt-5": ("max_completion_tokens", True, False),
+    "gpt-5-chat-latest": ("max_completion_tokens", False, False),
+    "gpt-5.2-chat-latest": ("max_completion_tokens", False, False),
+    "o3-mini": ("max_completion_tokens", True, False),
+    "openai/o4-mini": ("max_completion_tokens", True, False),
+    "gpt-4o": ("max_completion_tokens", False, False),
+    "ft:gpt-4.1:org::id": ("max_completion_tokens", False, False),
+    "gpt-3.5-turbo": ("max_completion_tokens", False, False),
+    "openai/gpt-oss-120b": ("max_tokens", True, False),
+    "mistral-large-latest": ("max_tokens", False, False),
+    "open-mixtral-8x22b": ("max_tokens", False, False),
+    "meta-llama/Llama-3.3-70B-Instruct": ("max_tokens", False, False),
+    "deepseek-reasoner": ("max_tokens", True, True),
+    "deepseek-ai/DeepSeek-V3.2": ("max_tokens", True, True),
+    "moonshotai/Kimi-K2-Thinking": ("max_tokens", True, True),
+    "deepseek-r1-distill-llama-70b": ("max_tokens", True, True),
+    "our-own-model": ("max_tokens", True, False),
+    "solo3": ("max_tokens", True, False),
+}
+
+
+@pytest.mark.parametrize(("upstream", "expected"), MODELS.items(), ids=MODELS)
+def test_a_model_is_sent_what_it_takes(upstream: str, expected: tuple[str, bool, bool]) -> None:
+    limit, takes_effort, takes_reasoning = expected
+    body = render(upstream)
+    assert body["model"] == upstream
+    assert {name: body[name] for name in body if name.startswith("max")} == {limit: 9}
+    assert ("reasoning_effort" in body) is takes_effort
+    said = body["messages"][1]
+    assert "thinking_blocks" not in said
+    assert ("reasoning_content" in said) is takes_reasoning
+    assert "reasoning_content" in THOUGHT, "the request is shared by all attempts"
+
+
+@pytest.mark.parametrize("messages", [None, "x", ["x", 5]], ids=["null", "a string", "strings"])
+def test_what_is_no_message_is_the_providers_to_judge(messages: Any) -> None:
+    body = {"model": "alias", "messages": messages}
+    assert render("m", body) == body | {"model": "m"}
+
+
+def test_nesting_beyond_the_encoder_is_refused() -> None:
+    nested: Any = {}
+    for _ in range(400):
+        nested = {"x": nested}
+    with pytest.raises(Untranslatable):
+        render("m", {"model": "m", "tools": [nested]})
