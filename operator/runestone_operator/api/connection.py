@@ -98,7 +98,8 @@ class CircuitBreaker(ApiModel):
     """Leaves a provider alone after repeated failures, then tries it with care."""
 
     failure_threshold: Annotated[int, Field(ge=1, le=1000)] = 5
-    """Failures within `window` that open the breaker."""
+    """Failures within `window` that open the breaker; as many successes in a row make it forget
+    them. Refusals of a request, of a key or for a rate limit are no failures."""
     window: PositiveDuration = PositiveDuration("30s")
     """Time in which failures are counted together."""
     open_for: PositiveDuration = PositiveDuration("30s")

@@ -10,12 +10,9 @@ from typing import Final
 from runestone_operator.api.problems import Location, path_of
 from runestone_operator.api.resource import ApiKey, ProviderPool, Resource, RoutingPolicy
 
-# Wire names below the kind; "[]" stands for every item of a list.
+# Wire names below the kind.
 PENDING: Final[dict[str, tuple[tuple[str, ...], ...]]] = {
-    ProviderPool.kind: (
-        ("spec", "providers", "[]", "circuitBreaker"),
-        ("spec", "providers", "[]", "healthCheck"),
-    ),
+    ProviderPool.kind: (),
     ApiKey.kind: (
         ("metadata", "annotations", "runestone.dev/rotate"),
         ("spec", "rotation"),
@@ -53,8 +50,5 @@ def _set_at(value: object, row: tuple[str, ...], at: Location) -> Iterator[Locat
             yield at
         return
     step, rest = row[0], row[1:]
-    if step == "[]" and isinstance(value, (list, tuple)):
-        for index, item in enumerate(value):
-            yield from _set_at(item, rest, (*at, index))
-    elif isinstance(value, dict) and step in value:
+    if isinstance(value, dict) and step in value:
         yield from _set_at(value[step], rest, (*at, step))

@@ -23,7 +23,7 @@ from runestone_sidecar.upstream.origin import Deadlines
 from runestone_sidecar.upstream.pool import Client
 from runestone_sidecar.upstream.response import Response
 
-DEADLINES: Final = Deadlines(connect_s=5.0, first_byte_s=5.0, idle_s=5.0, total_s=5.0)
+DEADLINES: Final = Deadlines(connect_s=3.0, first_byte_s=3.0, idle_s=3.0, total_s=5.0)
 JITTER: Final = 0.1  # of the interval, to either side: replicas are not to ask in step
 MAX_ANSWER_BYTES: Final = 4 * 1024 * 1024  # more is not read; a router lists hundreds of models
 _NO_MODEL: Final = ""
