@@ -104,10 +104,12 @@ class Protocol(StrictProtocol):
     def on_message_complete(self) -> None:
         if self._upgrading:
             return
-        super().on_message_complete()
-        if self.cycle.response_complete:  # it needed no body to be answered
+        cycle = self.cycle
+        if cycle.response_complete:  # it needed no body to be answered
             self._await(IDLE)
             return
+        cycle.more_body = False
+        cycle.message_event.set()
         self._stage = ANSWER
         if self.flow.read_paused and not self.pipeline:
             # The last part of a large body came all at once. Whoever does not read will not

@@ -4,11 +4,15 @@ llhttp refuses most of what is not HTTP; this adds what it lets pass (see head.p
 may be collected before a request begins or beside its body.
 """
 
+import asyncio
 from functools import partial
 from typing import Final
+from urllib.parse import unquote
 
+from uvicorn._types import ASGIVersions
 from uvicorn.config import Config
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
 from runestone_sidecar.edge.door import Door
@@ -26,6 +30,7 @@ from runestone_sidecar.errors import GatewayError
 
 MAX_SENT_AHEAD: Final = 100  # requests on one connection
 MAX_FRAMING: Final = 8  # bytes of a chunked body for each that it holds, beside a head's bound
+ASGI: Final[ASGIVersions] = {"version": "3.0", "spec_version": "2.3"}
 _NOTED: Final = frozenset({b"host", b"expect", b"transfer-encoding"})
 
 IDLE, HEAD, BODY, ANSWER, LEAVING = range(5)
@@ -59,7 +64,7 @@ class StrictProtocol(HttpToolsProtocol):
         return partial(cls, door)
 
     def feed(self, data: bytes | memoryview) -> None:
-        """Raises HttpParserError and HttpParserUpgrade."""
+        """Raises HttpParserError and HttpParserUpgrade, and Refused."""
         self._fed_bytes = len(data)
         self.parser.feed_data(data)
         if self._stage == HEAD:
@@ -70,10 +75,12 @@ class StrictProtocol(HttpToolsProtocol):
             if self._framed_bytes > self._bounds.head_bytes + MAX_FRAMING * self._body_bytes:
                 self._raise_if(NOT_HTTP)
 
-    # --- what the parser calls
+    # --- what the parser calls: uvicorn's own, as far as this is needed, and the checks
 
     def on_message_begin(self) -> None:
-        super().on_message_begin()
+        self.url = b""
+        self.headers = []
+        self.expect_100_continue = False
         self._stage = HEAD
         self._since_s = self.loop.time()
         self._hosts = 0
@@ -87,24 +94,22 @@ class StrictProtocol(HttpToolsProtocol):
         self.headers.append((name, value))
 
     def on_headers_complete(self) -> None:
-        parser = self.parser
+        parser, url = self.parser, self.url
         method, version = parser.get_method(), parser.get_http_version()
         if (
             self._hosts != 1
             or version != "1.1"
             or self._is_coded
             or method not in METHODS
-            or self.url[0] != SLASH
-            or b"#" in self.url
-            or len(self.url) > self._bounds.url_bytes
+            or url[0] != SLASH
+            or b"#" in url
+            or len(url) > self._bounds.url_bytes
             or len(self.headers) > self._bounds.header_fields
             or self._fed_bytes > self._bounds.head_bytes
             or self._head_bytes >= 0
         ):
-            self._raise_if(check_head(Head(method, self.url, version, self.headers), self._bounds))
-        if len(self.pipeline) >= MAX_SENT_AHEAD:
-            raise Refused(NOT_HTTP)
-        super().on_headers_complete()
+            self._raise_if(check_head(Head(method, url, version, self.headers), self._bounds))
+        self._begin(method.decode(), version, *url.partition(b"?")[::2])
         self.headers = []  # trailers are nobody's headers
         self._stage = BODY
         self._since_s = self.loop.time()
@@ -113,9 +118,53 @@ class StrictProtocol(HttpToolsProtocol):
 
     def on_body(self, body: bytes) -> None:
         self._body_bytes += len(body)
-        super().on_body(body)
+        cycle = self.cycle
+        if not cycle.response_complete:
+            cycle.body += body
+            if len(cycle.body) > HIGH_WATER_LIMIT:
+                self.flow.pause_reading()
+            cycle.message_event.set()
 
     # --- inside
+
+    def _begin(self, method: str, version: str, raw_path: bytes, query: bytes) -> None:
+        """The request is started, or waits for those that were sent before it."""
+        path = raw_path.decode("ascii")
+        before = self.cycle
+        self.scope = {
+            "type": "http",
+            "asgi": ASGI,
+            "http_version": version,
+            "server": self.server,
+            "client": self.client,
+            "scheme": "http",
+            "root_path": "",
+            "method": method,
+            "path": unquote(path) if "%" in path else path,
+            "raw_path": raw_path,
+            "query_string": query,
+            "headers": self.headers,
+        }
+        self.cycle = RequestResponseCycle(
+            scope=self.scope,
+            transport=self.transport,
+            flow=self.flow,
+            logger=self.logger,
+            access_logger=self.access_logger,
+            access_log=False,
+            default_headers=self.server_state.default_headers,
+            message_event=asyncio.Event(),
+            expect_100_continue=self.expect_100_continue,
+            keep_alive=version != "1.0" and self.parser.should_keep_alive(),
+            on_response=self.on_response_complete,
+        )
+        if before is None or before.response_complete:
+            self._start_asgi_task(self.cycle, self.app)
+        elif len(self.pipeline) < MAX_SENT_AHEAD:
+            self.flow.pause_reading()
+            self.pipeline.appendleft((self.cycle, self.app))
+        else:
+            raise Refused(NOT_HTTP)
 
     def _note(self, name: bytes, value: bytes) -> None:
         if name == b"host":
