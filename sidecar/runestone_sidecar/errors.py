@@ -3,12 +3,15 @@
 GatewayError            status, type, code, message, param, retry_after_s
 ├── BadRequest          400 invalid_request_error, names the param
 ├── Unauthorized        401 invalid_api_key
+├── PermissionDenied    403 permission_denied
 ├── ModelNotFound       404 model_not_found, also for what the key may not see
 ├── NotFound            404 unknown URL         MethodNotAllowed    405
 ├── BodyTooLarge        413                     UnsupportedMedia    415
 ├── RequestTimeout      408                     UrlTooLong          414
 ├── HeadTooLarge        431                     Overloaded          503 too many connections
 ├── ProviderRefused     the provider's own 400, 404, 422, handed on
+├── LimitReached        429 rate_limit_exceeded: the key's own limit
+│   └── BudgetSpent     429 insufficient_quota
 ├── RateLimited         429 when every provider said so
 ├── UpstreamFailed      502 upstream_error      UpstreamTimeout     504 upstream_timeout
 ├── NoProvider          503 no_provider_available
@@ -16,7 +19,7 @@ GatewayError            status, type, code, message, param, retry_after_s
 └── Internal            500
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 MAX_RETRY_AFTER_S = 120
@@ -49,6 +52,13 @@ class BadRequest(GatewayError):
 class Unauthorized(GatewayError):
     code: str | None = "invalid_api_key"
     status: ClassVar[int] = 401
+    type: ClassVar[str] = "invalid_request_error"
+
+
+@dataclass
+class PermissionDenied(GatewayError):
+    code: str | None = "permission_denied"
+    status: ClassVar[int] = 403
     type: ClassVar[str] = "invalid_request_error"
 
 
@@ -123,6 +133,23 @@ class ProviderRefused(GatewayError):
 
     provider_status: int = 400
     provider_type: str = "invalid_request_error"
+
+
+@dataclass
+class LimitReached(GatewayError):
+    """Before any provider was asked: the key may not use more just now."""
+
+    code: str | None = "rate_limit_exceeded"
+    limit: str = ""  # which one, as GET /v1/usage names it
+    headers: list[tuple[bytes, bytes]] = field(default_factory=list)  # x-ratelimit-*
+    status: ClassVar[int] = 429
+    type: ClassVar[str] = "rate_limit_error"
+
+
+@dataclass
+class BudgetSpent(LimitReached):
+    code: str | None = "insufficient_quota"
+    type: ClassVar[str] = "insufficient_quota"
 
 
 @dataclass

@@ -29,7 +29,7 @@ NOWHERE: Final = Origin("http", "invalid", 80)  # of a provider that is never ca
 
 _fit_for_header: Final = re.compile(r"[\x20-\x7e]+").fullmatch
 
-_FIXED_HEADERS: Final = (
+FIXED_HEADERS: Final = (
     b"accept: application/json, text/event-stream\r\n"
     b"accept-encoding: identity\r\n"  # replies pass through unread: nothing here decompresses
     b"content-type: application/json\r\n"
@@ -56,6 +56,7 @@ def build_principal(key: wire.Key) -> Principal:
         policy=key.policy,
         hashes={entry.sha256: entry.not_after_s for entry in key.hashes},
         service_accounts=key.service_accounts,
+        limits=key.limits if key.limits != wire.Limits() else None,
     )
 
 
@@ -152,7 +153,7 @@ def _build_heads(source: wire.Provider, dialect: Dialect, values: list[str]) -> 
     )
     keys: list[str | None] = [*values] if values else [None]
     return tuple(
-        _FIXED_HEADERS
+        FIXED_HEADERS
         + b"".join(b"%b: %b\r\n" % header for header in dialect.auth_headers(key))
         + extra
         for key in keys

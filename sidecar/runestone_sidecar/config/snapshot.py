@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from runestone_contract.config import CircuitBreaker, HealthCheck, Match, Prices, Retry
+from runestone_contract.config import CircuitBreaker, HealthCheck, Limits, Match, Prices, Retry
 from runestone_sidecar.upstream.dialects.base import Dialect, ModelTarget
 from runestone_sidecar.upstream.origin import Deadlines, Origin
 
@@ -102,6 +102,7 @@ class Principal:
     policy: str | None
     hashes: Mapping[str, int | None]  # SHA-256 of each key, and when a rotated one ends
     service_accounts: tuple[str, ...]
+    limits: Limits | None  # None: none at all
 
     def allows(self, model: str) -> bool:
         return not self.allowed_models or matches(self.allowed_models, model)

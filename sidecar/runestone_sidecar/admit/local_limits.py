@@ -1,0 +1,171 @@
+"""The limits of keys counted in this process: exact where it is the only replica.
+
+All of a request's limits are looked at before anything is taken. The wall clock is not read:
+setting it opens no window and closes none. Counts outlive reloads, and are forgotten by themselves
+once they make no difference.
+"""
+
+import asyncio
+import math
+import time
+from collections.abc import Callable, Collection
+from typing import Final
+
+from runestone_contract.config import Limits
+from runestone_sidecar.admit.key_usage import KINDS, KeyUsage, asked
+from runestone_sidecar.admit.limits import (
+    BUDGET,
+    CONCURRENT_REQUESTS,
+    TOKENS_PER_MINUTE,
+    Headers,
+    LimitState,
+    Need,
+    rate_limit_headers,
+)
+from runestone_sidecar.admit.refusal import limit_reached
+from runestone_sidecar.admit.window import Window
+from runestone_sidecar.config.snapshot import Principal
+from runestone_sidecar.errors import LimitReached
+
+SLOT_WAIT_S: Final = 1.0  # nobody knows when a running request ends
+SWEEP_EVERY_S: Final = 60.0
+SWEPT_AT_ONCE: Final = 256  # keys: a fraction of a millisecond
+SWEEP_PAUSE_S: Final = 0.02
+
+_Hold = tuple[int, Window, int]  # place in KINDS, what was taken from, how much
+
+
+class LocalReservation:
+    __slots__ = ("_at_s", "_holds", "_limiter", "_principal", "_usage")
+
+    def __init__(
+        self,
+        limiter: "LocalLimiter",
+        principal: Principal,
+        usage: KeyUsage,
+        holds: list[_Hold],
+        at_s: float,
+    ) -> None:
+        self._limiter = limiter
+        self._principal = principal
+        self._usage = usage
+        self._holds: list[_Hold] | None = holds
+        self._at_s = at_s
+
+    def commit(self, *, tokens: int, cost_picodollars: int) -> None:
+        self._settle((1, 1, max(0, tokens), max(0, cost_picodollars)))
+
+    def refund(self) -> None:
+        self._settle((0, 0, 0, 0))
+
+    @property
+    def headers(self) -> Headers:
+        return rate_limit_headers(self._limiter.state(self._principal))
+
+    def _settle(self, used: tuple[int, int, int, int]) -> None:
+        """`used` has a place for each of KINDS."""
+        holds, self._holds = self._holds, None
+        if holds is None:
+            return
+        self._usage.in_flight -= 1
+        for which, window, held in holds:
+            more = used[which] - held
+            if more < 0:
+                window.give_back(-more, added_s=self._at_s)
+            elif more > 0:  # a debt: it counts from now on
+                window.advance(self._limiter.clock())
+                window.add(more)
+
+
+class LocalLimiter:
+    """A Limiter. Its state is a few kilobytes for each key that was used of late."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self.clock = clock
+        self._used: dict[str, KeyUsage] = {}
+        self._sweeping: asyncio.TimerHandle | None = None
+        self._unswept: list[str] = []
+
+    async def reserve(self, principal: Principal, need: Need) -> LocalReservation | None:
+        limits = principal.limits
+        if limits is None:
+            return None
+        now_s = self.clock()
+        usage = self._used.get(principal.id) or self._begin(principal.id)
+        at_once = limits.concurrent_requests
+        fits = at_once is None or usage.in_flight < at_once
+        holds: list[_Hold] = []
+        for which, length_s, limit, amount in asked(limits, need):
+            window = usage.window(which, length_s, now_s)
+            if amount and window.total + amount > limit:
+                fits = False
+            holds.append((which, window, amount))
+        if not fits:
+            raise _refusal(usage, limits, need, now_s)
+        for _, window, amount in holds:
+            window.add(amount)
+        usage.in_flight += 1
+        return LocalReservation(self, principal, usage, holds, now_s)
+
+    def state(self, principal: Principal) -> list[LimitState]:
+        if principal.limits is None:
+            return []
+        usage = self._used.get(principal.id) or KeyUsage()
+        return list(usage.states(principal.limits, self.clock()))
+
+    def prune(self, keep: Collection[str]) -> None:
+        """A key that is gone is remembered for a while: it may have been replaced by itself."""
+        now_s = self.clock()
+        for id_, usage in self._used.items():
+            if id_ in keep:
+                usage.gone_since_s = None
+            elif usage.gone_since_s is None:
+                usage.gone_since_s = now_s
+
+    def __len__(self) -> int:
+        """Keys that it holds something for."""
+        return len(self._used)
+
+    def _begin(self, id_: str) -> KeyUsage:
+        usage = self._used[id_] = KeyUsage()
+        if self._sweeping is None:
+            self._sweep_in(SWEEP_EVERY_S)
+        return usage
+
+    def _sweep_in(self, seconds: float) -> None:
+        self._sweeping = asyncio.get_running_loop().call_later(seconds, self._sweep)
+
+    def _sweep(self) -> None:
+        """Comes round by itself for as long as there is anything to forget."""
+        self._sweeping = None
+        now_s = self.clock()
+        unswept = self._unswept or list(self._used)
+        self._unswept = unswept[SWEPT_AT_ONCE:]
+        for id_ in unswept[:SWEPT_AT_ONCE]:
+            if (usage := self._used.get(id_)) and not usage.matters(now_s):
+                del self._used[id_]
+        if self._used:
+            self._sweep_in(SWEEP_PAUSE_S if self._unswept else SWEEP_EVERY_S)
+
+
+def _refusal(usage: KeyUsage, limits: Limits, need: Need, now_s: float) -> LimitReached:
+    """By the limit that there is to wait for longest."""
+    waits = {
+        KINDS[which]: (usage.window(which, length_s, now_s).room_in_s(amount, limit, now_s), amount)
+        for which, length_s, limit, amount in asked(limits, need)
+        if amount
+    }
+    at_once = limits.concurrent_requests
+    if at_once is not None and usage.in_flight >= at_once:
+        waits[CONCURRENT_REQUESTS] = (SLOT_WAIT_S if at_once else math.inf, 1)
+    kind = max(waits, key=lambda kind: waits[kind][0])
+    wait_s, amount = waits[kind]
+    states = list(usage.states(limits, now_s))
+    certain = {TOKENS_PER_MINUTE: need.input_tokens, BUDGET: need.input_cost_picodollars}
+    return limit_reached(
+        next(state for state in states if state.kind == kind),
+        amount=amount,
+        input_alone=certain.get(kind, 0),
+        wait_s=wait_s,
+        headers=rate_limit_headers(states),
+    )
