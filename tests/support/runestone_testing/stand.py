@@ -24,7 +24,7 @@ import httpx
 from runestone_testing import bundles, canaries
 from runestone_testing import provider as scripts
 from runestone_testing.echo import completion
-from runestone_testing.gateway import CHAT, Gateway, gateway, question
+from runestone_testing.gateway import CHAT, Gateway, gateway, question, raw_request
 from runestone_testing.wire import Wire
 
 if TYPE_CHECKING:
@@ -110,8 +110,12 @@ class Stand:
 
     async def health(self, path: str) -> httpx.Response:
         """What the health port says."""
-        transport = httpx.ASGITransport(self.gateway.parts.health_app)
-        async with httpx.AsyncClient(transport=transport, base_url="http://health") as client:
+        client = httpx.AsyncClient(
+            transport=httpx.ASGITransport(self.gateway.parts.health_app),
+            base_url="http://health",
+            trust_env=False,
+        )
+        async with client:
             return await client.get(path)
 
     # --- what must hold after every fault
@@ -138,11 +142,11 @@ class Stand:
             each._queue.clear()
             each._on_connect = ()
             each.answer = self.next_answer
-        async with httpx.AsyncClient(trust_env=False, timeout=5) as client:
-            headers = {"authorization": f"Bearer {bundles.CLIENT_KEY}"}
-            url = f"http://127.0.0.1:{self.gateway.port}/v1{CHAT}"
-            answer = await client.post(url, json=planted(**self.next_request), headers=headers)
-        assert answer.status_code == self.next_status, f"the next request: {answer.text}"
+        wire = await Wire.connect(self.gateway.port)
+        wire.send(raw_request("connection: close", **planted(**self.next_request)))
+        answer = await wire.answer()
+        await wire.close()
+        assert answer.status_code == self.next_status, f"the next request: {answer}"
 
     async def _settled(self, base: Base) -> None:
         """All that the requests took is given back, at once or nearly."""
