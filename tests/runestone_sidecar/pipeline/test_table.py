@@ -167,7 +167,7 @@ async def test_our_own_connections_in_use(tmp_path: Path) -> None:
 
     gate = asyncio.Event()
     async with scripts.Provider(slowly) as one:
-        full = {"connections": Connections(max=1)}
+        full = {"connections": Connections(max=1), "timeouts": Timeouts(connect_ms=80)}
         async with asked(tmp_path, f"{one.url}/v1", threshold=1, **full) as (found, seen):
             held = asyncio.create_task(found.chat())
             await one.requested(2)
