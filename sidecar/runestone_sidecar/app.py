@@ -7,6 +7,7 @@ import random
 import resource
 import signal
 import socket
+import time
 from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -14,22 +15,28 @@ from typing import Final
 import uvicorn
 
 from runestone_sidecar.admit.load import LoadStore
+from runestone_sidecar.admit.local_limits import LocalLimiter
+from runestone_sidecar.admit.plugin import Authenticator, load_plugins
 from runestone_sidecar.admit.route import Router
 from runestone_sidecar.config.holder import Holder
 from runestone_sidecar.config.snapshot import Snapshot
 from runestone_sidecar.config.source import Source
 from runestone_sidecar.edge.bounds import Bounds
 from runestone_sidecar.edge.door import Door, connections_within, limit_of_files
+from runestone_sidecar.edge.estimate import CostEstimate
 from runestone_sidecar.edge.exchange import Exchanges
 from runestone_sidecar.edge.generate import Generation
 from runestone_sidecar.edge.health import Health
 from runestone_sidecar.edge.models import Models
+from runestone_sidecar.edge.passthrough import PassThrough
 from runestone_sidecar.edge.protocol import Protocol
 from runestone_sidecar.edge.provider_gauges import ProviderGauges
 from runestone_sidecar.edge.request import App
 from runestone_sidecar.edge.routes import build_api, build_health
+from runestone_sidecar.edge.usage import UsageReport
 from runestone_sidecar.pipeline.checks import HealthChecks
 from runestone_sidecar.pipeline.execute import Executor
+from runestone_sidecar.pipeline.forward import Destinations, Forwarder
 from runestone_sidecar.settings import Settings, SettingsError
 from runestone_sidecar.telemetry.log import Clock, LineWriter
 from runestone_sidecar.telemetry.memory import give_back_when_idle
@@ -38,6 +45,9 @@ from runestone_sidecar.telemetry.traffic import Traffic
 from runestone_sidecar.upstream.pool import Client
 from runestone_sidecar.upstream.surfaces.base import Surface
 from runestone_sidecar.upstream.surfaces.chat import OPENAI_CHAT
+from runestone_sidecar.upstream.surfaces.completions import COMPLETIONS
+from runestone_sidecar.upstream.surfaces.embeddings import EMBEDDINGS
+from runestone_sidecar.upstream.surfaces.responses import RESPONSES
 
 BACKLOG = 4096
 TELLING_S = 1  # how long a scrape may outlast the last request
@@ -48,6 +58,9 @@ KEEPALIVE_S = {"TCP_KEEPIDLE": 60, "TCP_KEEPINTVL": 15}  # finds clients that va
 
 SURFACES: Final[Mapping[str, Surface]] = {
     "/v1/chat/completions": OPENAI_CHAT,
+    "/v1/completions": COMPLETIONS,
+    "/v1/embeddings": EMBEDDINGS,
+    "/v1/responses": RESPONSES,
 }
 
 log = logging.getLogger(__name__)
@@ -73,22 +86,34 @@ def build(settings: Settings) -> Parts:
     holder = Holder(metrics)
     client = Client()
     load = LoadStore()
+    limiter = LocalLimiter()
     rng = random.Random()
     lines = LineWriter()
     exchanges = Exchanges(
         holder=holder,
         traffic=metrics.traffic,
         lines=lines,
-        service_account=settings.service_account,
+        authenticator=Authenticator(settings.service_account, load_plugins(settings.auth_plugins)),
         clock=Clock(),
         rng=rng,
     )
     router = Router(load=load, random=rng)
     executor = Executor(client, load, metrics.traffic, rng=rng)
     generations = {
-        path: Generation(surface, router, executor, settings.max_body_bytes)
+        path: Generation(surface, router, executor, limiter, settings.max_body_bytes)
         for path, surface in SURFACES.items()
     }
+    accounts = {
+        "/v1/models": ("GET", Models().answer),
+        "/v1/usage": ("GET", UsageReport(metrics.traffic, limiter, int(time.time())).answer),
+        "/v1/cost/estimate": ("POST", CostEstimate(router, settings.max_body_bytes).answer),
+    }
+    passthrough = PassThrough(
+        Destinations(router),
+        Forwarder(client, load, metrics.traffic, rng=rng),
+        limiter,
+        settings.max_body_bytes,
+    )
     checks = HealthChecks(client, load, metrics.traffic, rng=rng)
     metrics.registry.register(ProviderGauges(holder, load))
     health = Health(holder=holder, load=load, metrics=metrics)
@@ -98,6 +123,7 @@ def build(settings: Settings) -> Parts:
         client.prune({provider.origin for provider in providers})
         ids = {provider.id for provider in providers}
         load.follow(providers, snapshot.pools.keys())
+        limiter.prune(snapshot.principal_ids())
         if metrics.traffic.is_full:
             metrics.traffic.prune(
                 keys=snapshot.principal_ids(), models=snapshot.models(), providers=ids
@@ -113,7 +139,7 @@ def build(settings: Settings) -> Parts:
         lines=lines,
         checks=checks,
         health=health,
-        api=build_api(exchanges, generations, Models(), health),
+        api=build_api(exchanges, generations, accounts, passthrough.answer, health),
         health_app=build_health(health),
     )
 

@@ -42,9 +42,11 @@ class Query:
     model: str  # as asked for
     needs: frozenset[str]  # capabilities
     input_tokens: int
-    output_tokens: int
+    output_tokens: int  # expected
+    max_output_tokens: int | None
     user: str | None
     header: Callable[[str], str | None]
+    windows: int = 1  # context windows that the input may fill
 
 
 @dataclass(slots=True)
@@ -260,7 +262,7 @@ def _unfit(offer: Offer, query: Query) -> str | None:
     if not can_serve(query.surface, provider.dialect, capabilities):
         return f"NotOfThisApi: {query.surface.name}"
     window = offer.context_window
-    if window is not None and query.input_tokens > window * CONTEXT_MARGIN:
+    if window is not None and query.input_tokens > window * CONTEXT_MARGIN * query.windows:
         return f"{_CONTEXT}: about {query.input_tokens} tokens into {window}"
     return None
 

@@ -13,8 +13,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final
 
-from runestone_contract.names import HEADER_REQUEST_ID
-from runestone_sidecar.admit.auth import authenticate
+from runestone_contract.names import HEADER_DEBUG, HEADER_REQUEST_ID
+from runestone_sidecar.admit.plugin import Authenticator
 from runestone_sidecar.config.holder import Holder
 from runestone_sidecar.config.snapshot import Principal, Snapshot
 from runestone_sidecar.edge.request import (
@@ -28,6 +28,7 @@ from runestone_sidecar.edge.request import (
 from runestone_sidecar.edge.respond import close_after_discarding, send_error
 from runestone_sidecar.errors import BodyTooLarge, Draining, GatewayError, Internal, NotReady
 from runestone_sidecar.pipeline.plan import Record
+from runestone_sidecar.pipeline.spending import settle
 from runestone_sidecar.telemetry.log import Clock, LineWriter
 from runestone_sidecar.telemetry.traffic import NONE, Traffic
 from runestone_sidecar.upstream.surfaces.base import Surface
@@ -38,6 +39,7 @@ CLIENT_GONE_STATUS: Final = 499  # nginx's number for it, in the log and the met
 MAX_LOGGED_PATH: Final = 200
 
 _REQUEST_ID: Final = HEADER_REQUEST_ID.encode()
+_DEBUG: Final = HEADER_DEBUG.encode()
 _FIT_FOR_ID: Final = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 
 log = logging.getLogger(__name__)
@@ -59,7 +61,7 @@ class Exchanges:
     holder: Holder
     traffic: Traffic
     lines: LineWriter
-    service_account: str | None
+    authenticator: Authenticator
     clock: Clock
     rng: random.Random
 
@@ -70,6 +72,7 @@ class Exchanges:
         self.traffic.in_flight += 1
         try:
             caller = self._caller(scope, record)
+            record.mark("auth")
             await answer(scope, receive, send, record, caller)
         except GatewayError as error:
             await send_error(send, record, error)
@@ -104,6 +107,7 @@ class Exchanges:
             method=scope["method"],
             path=scope["path"][:MAX_LOGGED_PATH],
             surface=surface,
+            stages=[] if header(scope, _DEBUG) == b"timing" else None,
         )
 
     def _request_id(self, scope: Scope) -> str:
@@ -118,11 +122,8 @@ class Exchanges:
         if snapshot is None:
             raise NotReady("The gateway has no configuration yet.")
         record.config = snapshot.digest
-        record.principal = authenticate(
-            snapshot,
-            scope["headers"],
-            service_account=self.service_account,
-            now_s=time.time(),
+        record.principal = self.authenticator.principal_of(
+            snapshot, scope["headers"], now_s=time.time()
         )
         return Caller(snapshot, record.principal)
 
@@ -131,6 +132,7 @@ class Exchanges:
         if record.client_gone:
             record.status = CLIENT_GONE_STATUS
             self.traffic.clients_gone += 1
+        settle(record)
         self._count(record, seconds)
         self.lines.write(self._line(record, seconds))
 
@@ -179,6 +181,8 @@ class Exchanges:
         if record.usage is not None:
             line["input_tokens"] = record.usage.input_tokens
             line["output_tokens"] = record.usage.output_tokens
+            if record.usage_estimated:
+                line["usage_estimated"] = True
         if record.error is not None:
             line["error"] = record.error
         if record.interrupted is not None:

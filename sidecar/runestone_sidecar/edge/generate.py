@@ -4,6 +4,7 @@ import asyncio
 import time
 from dataclasses import dataclass
 
+from runestone_sidecar.admit.limits import Limiter
 from runestone_sidecar.admit.route import Router
 from runestone_sidecar.edge.exchange import Caller
 from runestone_sidecar.edge.request import (
@@ -11,7 +12,7 @@ from runestone_sidecar.edge.request import (
     Scope,
     Send,
     forwarded_headers,
-    header,
+    header_text,
     parse,
     read_json,
 )
@@ -19,6 +20,7 @@ from runestone_sidecar.edge.respond import send_stream, send_whole
 from runestone_sidecar.pipeline.execute import Executor, StreamedReply
 from runestone_sidecar.pipeline.plan import Record
 from runestone_sidecar.pipeline.prepare import Incoming, prepare
+from runestone_sidecar.pipeline.spending import reserve
 from runestone_sidecar.upstream.surfaces.base import Surface
 
 
@@ -29,6 +31,7 @@ class Generation:
     surface: Surface
     router: Router
     executor: Executor
+    limiter: Limiter
     max_body_bytes: int
 
     async def answer(
@@ -44,6 +47,7 @@ class Generation:
             headers=forwarded_headers(scope, self.surface.forwarded),
         )
         record.stream = request.stream
+        record.mark("read")
         plan = prepare(
             self.router,
             caller.snapshot,
@@ -52,17 +56,18 @@ class Generation:
                 surface=self.surface,
                 request=request,
                 body_bytes=len(raw),
-                header=lambda name: _text(header(scope, name.lower().encode("latin-1"))),
+                header=header_text(scope),
                 clock=asyncio.get_running_loop().time,
             ),
         )
         record.model = plan.decision.model
+        record.mark("route")
+        record.input_tokens = plan.input_tokens
+        record.reservation = await reserve(self.limiter, plan)
+        record.mark("limits")
         reply = await self.executor.execute(plan, record)
+        record.mark("provider")
         if isinstance(reply, StreamedReply):
             await send_stream(send, record, reply)
         else:
             await send_whole(send, record, reply)
-
-
-def _text(value: bytes | None) -> str | None:
-    return None if value is None else value.decode("latin-1")

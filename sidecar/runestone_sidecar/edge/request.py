@@ -37,6 +37,16 @@ def header(scope: Scope, wanted: bytes) -> bytes | None:
     return None
 
 
+def header_text(scope: Scope) -> Callable[[str], str | None]:
+    """Looks a request header up by its name in any case."""
+
+    def value(name: str) -> str | None:
+        found = header(scope, name.lower().encode("latin-1"))
+        return None if found is None else found.decode("latin-1")
+
+    return value
+
+
 async def read_json(
     scope: Scope, receive: Receive, limit_bytes: int
 ) -> tuple[dict[str, Any], bytes]:

@@ -21,6 +21,7 @@ from runestone_sidecar.errors import (
     Draining,
     GatewayError,
     Internal,
+    LimitReached,
     MethodNotAllowed,
     ProviderRefused,
     RateLimited,
@@ -31,6 +32,7 @@ from runestone_sidecar.pipeline.plan import Record
 from runestone_sidecar.upstream.dialects.base import BadReply, Reply
 from runestone_sidecar.upstream.faults import UpstreamFault
 
+BYTES_PER_TOKEN: Final = 6  # of a whole reply, for providers that count nothing
 LINGER_S: Final = 2.0
 _LOST: Final = "The provider's stream was lost before it was whole."
 PING_AFTER_S: Final = 15.0
@@ -45,7 +47,7 @@ _CONFIG: Final = HEADER_CONFIG.encode()
 Headers = list[tuple[bytes, bytes]]
 
 
-def _headers(record: Record, content_type: bytes) -> Headers:
+def reply_headers(record: Record, content_type: bytes) -> Headers:
     headers = [(b"content-type", content_type), (_REQUEST_ID, record.request_id.encode())]
     if record.config:
         headers.append((_CONFIG, record.config[:12].encode()))
@@ -53,17 +55,31 @@ def _headers(record: Record, content_type: bytes) -> Headers:
         headers.append((_PROVIDER, record.offer.provider.id.encode()))
         headers.append((_MODEL, record.offer.target.upstream.encode("latin-1", "replace")))
         headers.append((_ATTEMPTS, b"%d" % record.attempts))
+    if record.reservation is not None:
+        headers += record.reservation.headers
+    if record.stages is not None:
+        headers.append((b"server-timing", _server_timing(record).encode()))
     return headers
+
+
+def _server_timing(record: Record) -> str:
+    """The stages so far, in milliseconds, as browsers' developer tools draw them."""
+    began_s, shown = record.started_s, []
+    for stage, ended_s in record.stages or ():
+        shown.append(f"{stage};dur={(ended_s - began_s) * 1000:.3f}")
+        began_s = ended_s
+    return ", ".join(shown)
 
 
 async def send_whole(send: Send, record: Record, reply: Reply) -> None:
     record.status, record.usage = 200, reply.usage
-    await _send_body(send, 200, _headers(record, b"application/json"), reply.body)
+    record.output_estimate = len(reply.body) // BYTES_PER_TOKEN
+    await _send_body(send, 200, reply_headers(record, b"application/json"), reply.body)
 
 
 async def send_json(send: Send, record: Record, value: Any, *, status: int = 200) -> None:
     record.status = status
-    await _send_body(send, status, _headers(record, b"application/json"), orjson.dumps(value))
+    await _send_body(send, status, reply_headers(record, b"application/json"), orjson.dumps(value))
 
 
 async def _send_body(send: Send, status: int, headers: Headers, body: bytes) -> None:
@@ -75,8 +91,10 @@ async def _send_body(send: Send, status: int, headers: Headers, body: bytes) -> 
 async def send_error(send: Send, record: Record, error: GatewayError) -> None:
     status = error.provider_status if isinstance(error, ProviderRefused) else error.status
     record.status, record.error = status, error.code or error.type
-    headers = _headers(record, b"application/json")
-    if error.retry_after_s is not None or isinstance(error, RateLimited):
+    headers = reply_headers(record, b"application/json")
+    if isinstance(error, LimitReached):
+        headers += error.headers
+    if error.retry_after_s is not None or isinstance(error, RateLimited | LimitReached):
         wait_s = min(MAX_RETRY_AFTER_S, max(1, math.ceil(error.retry_after_s or 1)))
         headers.append((b"retry-after", b"%d" % wait_s))
     if error.exhausted:
@@ -112,7 +130,7 @@ async def send_stream(send: Send, record: Record, reply: StreamedReply) -> None:
     no [DONE], no final chunk, so that no SDK takes the part for the whole.
     """
     record.status = 200
-    headers = _headers(record, b"text/event-stream; charset=utf-8")
+    headers = reply_headers(record, b"text/event-stream; charset=utf-8")
     headers.append((b"cache-control", b"no-cache"))
     pinger = Pinger(send, reply)
     try:
@@ -142,6 +160,7 @@ async def send_stream(send: Send, record: Record, reply: StreamedReply) -> None:
     finally:
         pinger.close()
         record.usage = reply.usage
+        record.output_estimate = reply.events
         reply.close()
 
 

@@ -2,17 +2,20 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Final
 
 from starlette.routing import Route, Router
 
 from runestone_sidecar.edge.exchange import Answer, Exchanges
 from runestone_sidecar.edge.generate import Generation
 from runestone_sidecar.edge.health import Health
-from runestone_sidecar.edge.models import Models
 from runestone_sidecar.edge.request import App, Receive, Scope, Send
 from runestone_sidecar.errors import MethodNotAllowed, NotFound
 from runestone_sidecar.upstream.surfaces.base import Surface
 from runestone_sidecar.upstream.surfaces.chat import OPENAI_CHAT
+from runestone_sidecar.upstream.surfaces.passthrough import PASSTHROUGH
+
+HANDED_ON: Final = ("moderations", "audio", "images", "files", "batches", "fine_tuning")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +36,17 @@ class Endpoint:
 
 
 @dataclass(frozen=True, slots=True)
+class HandedOn:
+    """Which URLs and methods there are below these names is the answer's to say."""
+
+    answer: Answer
+    exchanges: Exchanges
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self.exchanges.serve(scope, receive, send, self.answer, PASSTHROUGH)
+
+
+@dataclass(frozen=True, slots=True)
 class Api:
     """URLs without parameters by one look-up, the rest by Starlette's router, which costs more
     than authorization and routing of a request together."""
@@ -46,9 +60,14 @@ class Api:
 
 
 def build_api(
-    exchanges: Exchanges, generations: Mapping[str, Generation], models: Models, health: Health
+    exchanges: Exchanges,
+    generations: Mapping[str, Generation],
+    accounts: Mapping[str, tuple[str, Answer]],
+    passthrough: Answer,
+    health: Health,
 ) -> Api:
-    """The API port's application. `generations`: the endpoints that ask a model, by their path."""
+    """The API port's application, by path: `generations` ask a model, `accounts` (a method and its
+    answer) tell a key what it may use and has used, `passthrough` hands on to a provider."""
 
     async def unknown(scope: Scope, receive: Receive, send: Send) -> None:
         await exchanges.refuse(scope, send, NotFound("There is no such URL here."))
@@ -56,17 +75,20 @@ def build_api(
     def endpoint(method: str, answer: Answer) -> Endpoint:
         return Endpoint(method, answer, exchanges)
 
+    handed_on = HandedOn(passthrough, exchanges)
     return Api(
         fixed={
             **{
                 path: Endpoint("POST", found.answer, exchanges, found.surface)
                 for path, found in generations.items()
             },
-            "/v1/models": endpoint("GET", models.answer),
+            **{path: endpoint(method, answer) for path, (method, answer) in accounts.items()},
         },
         others=Router(
             [
-                Route("/v1/models/{model:path}", endpoint("GET", models.answer)),
+                *(Route(f"/v1/{name}/{{rest:path}}", handed_on) for name in HANDED_ON),
+                *(Route(f"/v1/{name}", handed_on) for name in HANDED_ON),
+                Route("/v1/models/{model:path}", endpoint("GET", accounts["/v1/models"][1])),
                 *health.public_routes(),
             ],
             redirect_slashes=False,

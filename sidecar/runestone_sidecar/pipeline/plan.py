@@ -1,7 +1,9 @@
 """What one request is and what became of it."""
 
+import time
 from dataclasses import dataclass, field
 
+from runestone_sidecar.admit.limits import Reservation
 from runestone_sidecar.admit.route import Decision
 from runestone_sidecar.config.snapshot import Offer, Principal, Snapshot
 from runestone_sidecar.upstream.dialects.base import Request, Usage
@@ -18,6 +20,9 @@ class Plan:
     surface: Surface
     request: Request
     decision: Decision
+    input_tokens: int  # estimated
+    output_tokens: int  # expected
+    max_output_tokens: int | None  # as the client bounds them
     deadline_s: float | None  # on the event loop's clock; None: only the providers' own limits
 
 
@@ -39,10 +44,21 @@ class Record:
     status: int = 0
     error: str | None = None
     first_byte_s: float | None = None  # since the start
+    answered: bool = False  # a provider's answer began
+    input_tokens: int = 0  # estimated
+    output_estimate: int = 0  # of what was sent, for want of the provider's count
     usage: Usage | None = None
+    usage_estimated: bool = False
+    reservation: Reservation | None = None  # of the key's limits
     interrupted: str | None = None  # why a stream ended before it was whole
     client_gone: bool = False
     tried: list[str] = field(default_factory=list)  # "provider: outcome"
+    stages: list[tuple[str, float]] | None = None  # ends, by time.perf_counter; None: not asked for
+
+    def mark(self, stage: str) -> None:
+        """The stage ends here, and the next begins."""
+        if self.stages is not None:
+            self.stages.append((stage, time.perf_counter()))
 
     def cost_picodollars(self) -> int | None:
         if self.usage is None or self.offer is None or (prices := self.offer.prices) is None:

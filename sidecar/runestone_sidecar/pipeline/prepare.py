@@ -34,7 +34,8 @@ def prepare(
 ) -> Plan:
     """Raises ModelNotFound, BadRequest or NoProvider."""
     request = incoming.request
-    decision = router.decide(snapshot, principal, build_query(incoming), trace)
+    query = build_query(incoming)
+    decision = router.decide(snapshot, principal, query, trace)
     timeout_s = decision.rule.timeout_s
     if decision.model != request.model:
         request = replace(request, model=decision.model)
@@ -44,6 +45,9 @@ def prepare(
         surface=incoming.surface,
         request=request,
         decision=decision,
+        input_tokens=query.input_tokens,
+        output_tokens=query.output_tokens,
+        max_output_tokens=query.max_output_tokens,
         deadline_s=None if timeout_s is None else incoming.clock() + timeout_s,
     )
 
@@ -56,6 +60,8 @@ def build_query(incoming: Incoming) -> Query:
         needs=traits.needs,
         input_tokens=incoming.body_bytes // BYTES_PER_TOKEN,
         output_tokens=traits.max_output_tokens or OUTPUT_TOKENS,
+        max_output_tokens=traits.max_output_tokens,
         user=traits.user,
         header=incoming.header,
+        windows=traits.windows,
     )

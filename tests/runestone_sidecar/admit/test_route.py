@@ -80,6 +80,7 @@ def query(model: str = "m", **fields: object) -> Query:
         "user": None,
         "header": lambda _: None,
         "surface": OPENAI_CHAT,
+        "max_output_tokens": None,
     }
     return Query(model=model, **(given | fields))  # type: ignore[arg-type]
 

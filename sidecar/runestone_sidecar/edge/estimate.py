@@ -1,0 +1,76 @@
+"""`POST /v1/cost/estimate`: what a chat request would cost at each place it may go to."""
+
+import asyncio
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from runestone_sidecar.admit.route import Router
+from runestone_sidecar.config.snapshot import Offer
+from runestone_sidecar.edge.exchange import Caller
+from runestone_sidecar.edge.request import Receive, Scope, Send, header_text, parse, read_json
+from runestone_sidecar.edge.respond import send_json
+from runestone_sidecar.pipeline.plan import Record
+from runestone_sidecar.pipeline.prepare import Incoming, build_query
+from runestone_sidecar.upstream.surfaces.chat import OPENAI_CHAT
+
+
+@dataclass(frozen=True, slots=True)
+class CostEstimate:
+    """The candidates are those of the live routing, cheapest first; nobody is called."""
+
+    router: Router
+    max_body_bytes: int
+
+    async def answer(
+        self, scope: Scope, receive: Receive, send: Send, record: Record, caller: Caller
+    ) -> None:
+        body, raw = await read_json(scope, receive, self.max_body_bytes)
+        request = parse(OPENAI_CHAT, body, request_id=record.request_id, now_s=time.time(), raw=raw)
+        query = build_query(
+            Incoming(
+                surface=OPENAI_CHAT,
+                request=request,
+                body_bytes=len(raw),
+                header=header_text(scope),
+                clock=asyncio.get_running_loop().time,
+            )
+        )
+        decision = self.router.decide(caller.snapshot, caller.principal, query)
+        record.model = decision.model
+        estimates = [
+            describe(offer, query.input_tokens, query.output_tokens) for offer in decision.offers
+        ]
+        estimates.sort(key=lambda each: (each["cost_usd"] is None, float(each["cost_usd"] or 0)))
+        shown = {
+            "object": "runestone.cost_estimate",
+            "model": decision.model,
+            "input_tokens": query.input_tokens,
+            "output_tokens": query.output_tokens,
+            "estimates": estimates,
+        }
+        await send_json(send, record, shown)
+
+
+def describe(offer: Offer, input_tokens: int, output_tokens: int) -> dict[str, Any]:
+    """Costs as decimal strings in USD; None where no price is known."""
+    limit = offer.target.max_output_tokens
+    written = output_tokens if limit is None else min(output_tokens, limit)
+    cost = offer.cost(input_tokens, written)
+    return {
+        "provider": offer.provider.id,
+        "model": offer.model,
+        "upstream_model": offer.target.upstream,
+        "input_tokens": input_tokens,
+        "output_tokens": written,
+        "cost_usd": usd(cost),
+        "input_cost_usd": usd(offer.cost(input_tokens, 0)),
+        "output_cost_usd": usd(offer.cost(0, written)),
+    }
+
+
+def usd(picodollars: int | None) -> str | None:
+    if picodollars is None:
+        return None
+    whole, rest = divmod(picodollars, 10**12)
+    return f"{whole}.{rest:012d}".rstrip("0").removesuffix(".")

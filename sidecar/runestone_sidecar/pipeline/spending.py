@@ -1,0 +1,61 @@
+"""What a request may use of its key's limits, before it is sent, and what it did use, after.
+
+Tokens are reserved as expected and money as the worst case: a budget is never overspent by
+requests that were let in together. Both are settled to what the provider counted. Where it counted
+nothing, or the answer was cut, the estimate of the input and one token an event of what was sent
+stand in. A request that got no answer is given back whole.
+"""
+
+from runestone_sidecar.admit.limits import Limiter, Need, Reservation
+from runestone_sidecar.config.snapshot import Offer
+from runestone_sidecar.pipeline.plan import Plan, Record
+from runestone_sidecar.upstream.dialects.base import Usage
+
+
+async def reserve(limiter: Limiter, plan: Plan) -> Reservation | None:
+    """Raises LimitReached. None: the key has no limits."""
+    limits = plan.principal.limits
+    if limits is None:
+        return None
+    need = Need(
+        tokens=plan.input_tokens + plan.output_tokens,
+        cost_picodollars=0,
+        input_tokens=plan.input_tokens,
+    )
+    if limits.budget is not None:
+        offers = plan.decision.offers
+        need.cost_picodollars = max(_most(plan, offer) for offer in offers)
+        need.input_cost_picodollars = min(offer.cost(plan.input_tokens, 0) or 0 for offer in offers)
+    return await limiter.reserve(plan.principal, need)
+
+
+def _most(plan: Plan, offer: Offer) -> int:
+    """Pico-dollars if the model writes as much as it may; nothing where no price is known."""
+    may_write = plan.max_output_tokens or offer.target.max_output_tokens or plan.output_tokens
+    return offer.cost(plan.input_tokens, may_write) or 0
+
+
+def settle(record: Record) -> None:
+    """Once, when all is over: completes the record's usage and ends its reservation."""
+    if record.answered:
+        record.usage = _usage(record)
+    reservation = record.reservation
+    if reservation is None:
+        return
+    if record.usage is None:
+        reservation.refund()
+        return
+    reservation.commit(
+        tokens=record.usage.input_tokens + record.usage.output_tokens,
+        cost_picodollars=record.cost_picodollars() or 0,
+    )
+
+
+def _usage(record: Record) -> Usage:
+    told = record.usage
+    if told is None:
+        record.usage_estimated = True
+        return Usage(record.input_tokens, record.output_estimate)
+    if record.interrupted or record.client_gone:  # counted at its start, say
+        told.output_tokens = max(told.output_tokens, record.output_estimate)
+    return told
