@@ -10,13 +10,18 @@ from runestone_sidecar.admit.breaker import State
 from runestone_sidecar.admit.load import LoadStore
 from runestone_sidecar.config.snapshot import Offer
 from runestone_sidecar.errors import GatewayError
-from runestone_sidecar.pipeline.failure import AttemptFailed
+from runestone_sidecar.pipeline.failure import AttemptFailed, of_refusal
 from runestone_sidecar.pipeline.outcomes import Outcomes, Turn
 from runestone_sidecar.pipeline.plan import Plan, Record
 from runestone_sidecar.pipeline.verdicts import PASSED_OVER, STALE, Verdict
 from runestone_sidecar.telemetry.traffic import Traffic
+from runestone_sidecar.upstream import faults
+from runestone_sidecar.upstream.dialects.base import Dialect
 from runestone_sidecar.upstream.origin import Deadlines
 from runestone_sidecar.upstream.pool import Client
+from runestone_sidecar.upstream.response import Response
+
+MAX_ERROR_BYTES: Final = 256 * 1024
 
 _OF_THE_KEY: Final = (Verdict.CREDENTIAL, Verdict.LIMITED)
 _PASSING: Final = (Verdict.RETRY, Verdict.LIMITED)
@@ -143,3 +148,11 @@ def deadlines_of(plan: Plan, deadlines: Deadlines) -> Deadlines:
     if left_s is None or left_s >= deadlines.total_s:
         return deadlines
     return replace(deadlines, total_s=left_s)
+
+
+async def read_refusal(dialect: Dialect, response: Response) -> AttemptFailed:
+    try:
+        body = await response.read(MAX_ERROR_BYTES)
+    except faults.BodyTooLarge:
+        body = b""
+    return of_refusal(response, dialect.read_error(response.status, body))

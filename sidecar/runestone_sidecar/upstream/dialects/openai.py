@@ -21,6 +21,7 @@ from runestone_sidecar.upstream.dialects.base import (
 from runestone_sidecar.upstream.dialects.openai_body import read_usage
 from runestone_sidecar.upstream.dialects.openai_completions import Completions
 from runestone_sidecar.upstream.dialects.openai_embeddings import Embeddings
+from runestone_sidecar.upstream.dialects.openai_passthrough import Passthrough
 from runestone_sidecar.upstream.dialects.openai_responses import Responses
 from runestone_sidecar.upstream.dialects.openai_stream import OpenAIStream
 from runestone_sidecar.upstream.dialects.openai_translated import fitted
@@ -66,6 +67,7 @@ class OpenAI:
         "completions": Completions(),
         "embeddings": Embeddings(),
         "responses": Responses(),
+        "passthrough": Passthrough(),
     }
     models_path: Final = b"/models"
 
