@@ -1,0 +1,375 @@
+"""Streamed chats as streamed messages: golden transcripts, cuts, and the SDK's own accumulator."""
+
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+from anthropic.lib.streaming._messages import accumulate_event
+from anthropic.types import RawMessageStreamEvent
+from pydantic import TypeAdapter
+
+from runestone_sidecar.errors import UpstreamFailed
+from runestone_sidecar.upstream.dialects.base import BadReply, ModelTarget, Request
+from runestone_sidecar.upstream.dialects.openai import OpenAI
+from runestone_sidecar.upstream.sse import SSEParser
+from runestone_sidecar.upstream.surfaces.codec import codec_for
+from runestone_sidecar.upstream.surfaces.messages import MESSAGES, Messages
+from runestone_sidecar.upstream.surfaces.messages_stream import MessagesSink
+from runestone_testing.golden import Golden
+
+GOLDEN = [
+    Golden(path)
+    for path in sorted((Path(__file__).parent / "golden/messages_streams").glob("*.yaml"))
+]
+IDS = [golden.path.stem for golden in GOLDEN]
+EVENT: TypeAdapter[Any] = TypeAdapter(RawMessageStreamEvent)
+BODY: dict[str, Any] = {
+    "model": "asked",
+    "max_tokens": 9,
+    "stream": True,
+    "stop_sequences": ["END"],
+    "messages": [{"role": "user", "content": "Hello"}],
+}
+REQUEST = Request(BODY, "asked", True, "req-1", 1)
+
+
+def read(pieces: list[bytes]) -> tuple[bytes, bool]:
+    """What the client gets through the whole path, and whether the reply was whole."""
+    codec = codec_for(MESSAGES, OpenAI(), frozenset())
+    codec.render(REQUEST, ModelTarget("gpt-5", None))
+    stream = codec.stream(REQUEST)
+    out = []
+    whole = False
+    try:
+        for piece in pieces:
+            out.append(stream.feed(piece))
+            assert stream.at_boundary
+        out.append(stream.finish())
+        whole = stream.error is None
+    except BadReply:
+        pass
+    return b"".join(out), whole
+
+
+def events_of(client: bytes) -> list[Any]:
+    events = []
+    for name, data in SSEParser().feed(client):
+        event = orjson.loads(data)
+        assert event["type"] == name.decode()
+        if name != b"error":
+            EVENT.validate_json(data, strict=True)
+        events.append(event)
+    return events
+
+
+def check_order(events: list[Any]) -> None:
+    """One block at a time, with dense indices, between the message's own events."""
+    kinds = [event["type"] for event in events]
+    assert kinds[0] == "message_start"
+    assert kinds[-2:] == ["message_delta", "message_stop"]
+    index, is_open = -1, False
+    for event in events[1:-2]:
+        if event["type"] == "content_block_start":
+            assert not is_open
+            index, is_open = index + 1, True
+        assert is_open
+        assert event["index"] == index
+        if event["type"] == "content_block_stop":
+            is_open = False
+    assert not is_open
+
+
+def accumulated(events: list[Any]) -> Any:
+    """What the SDK makes of them."""
+    message: Any = None
+    buffers: dict[int, bytes] = {}
+    for event in events:
+        parsed = EVENT.validate_python(event)
+        message = accumulate_event(event=parsed, current_snapshot=message, json_bufs=buffers)
+    return orjson.loads(message.to_json())
+
+
+def whole_of(provider: bytes) -> dict[str, Any]:
+    """The completion of which the chunks are the stream."""
+    completion: dict[str, Any] = {}
+    message: dict[str, Any] = {"role": "assistant", "content": ""}
+    choice: dict[str, Any] = {"index": 0, "message": message}
+    chunks = [orjson.loads(data) for _, data in SSEParser().feed(provider) if data != b"[DONE]"]
+    for each in chunks:
+        completion |= {name: each[name] for name in ("id", "usage") if each.get(name)}
+        for part in each["choices"]:
+            delta = part.pop("delta")
+            choice |= {key: value for key, value in part.items() if value is not None}
+            join(message, delta)
+    return completion | {"choices": [choice]}
+
+
+def join(message: dict[str, Any], delta: dict[str, Any]) -> None:
+    for name in ("content", "reasoning_content", "reasoning", "refusal"):
+        if delta.get(name):
+            message[name] = message.get(name, "") + delta[name]
+    for piece in delta.get("tool_calls", []):
+        calls = message.setdefault("tool_calls", [])
+        if piece["index"] == len(calls):
+            calls.append(piece)
+        else:
+            calls[piece["index"]]["function"]["arguments"] += piece["function"]["arguments"]
+    for piece in delta.get("thinking_blocks", []):
+        blocks = message.setdefault("thinking_blocks", [])
+        if piece.pop("index") == len(blocks):
+            blocks.append(piece)
+        else:
+            for name, text in piece.items():
+                blocks[-1][name] = blocks[-1].get(name, "") + text
+
+
+@pytest.mark.parametrize("golden", GOLDEN, ids=IDS)
+def test_golden_stream(golden: Golden) -> None:
+    client, whole = read([golden.given["provider"].encode()])
+    golden.check({"client": client.decode(), "whole": whole})
+    events = events_of(client)
+    if whole:
+        check_order(events)
+
+
+@pytest.mark.parametrize("golden", GOLDEN, ids=IDS)
+def test_faults_c15_cuts_change_nothing_and_make_nothing_whole(golden: Golden) -> None:
+    given = golden.given["provider"].encode()
+    client, whole = read([given])
+    assert read([given[i : i + 1] for i in range(len(given))]) == (client, whole)
+    for line_end in (b"\r\n", b"\r"):
+        assert read([given.replace(b"\n", line_end)]) == (client, whole)
+    finished = given.find(b"}", given.find(b'"finish_reason":"'))
+    for length in range(len(given)):
+        assert read([given[:length], given[length:]]) == (client, whole), length
+        if length <= finished:
+            cut, _ = read([given[:length]])
+            assert b"message_stop" not in cut, length
+            assert client.startswith(cut), length
+
+
+@pytest.mark.parametrize("golden", GOLDEN, ids=IDS)
+def test_the_sdk_rebuilds_what_a_whole_reply_holds(golden: Golden) -> None:
+    provider = golden.given["provider"].encode()
+    client, whole = read([provider])
+    if not whole or golden.given.get("differs_from_whole"):
+        pytest.skip("no whole reply says the same")
+    body = Messages.translator.read_chat(REQUEST, whole_of(provider))
+    assert accumulated(events_of(client)) == orjson.loads(body)
+
+
+def chunk(finish: str | None = None, **delta: Any) -> dict[str, Any]:
+    return {"id": "c", "choices": [{"index": 0, "delta": delta, "finish_reason": finish}]}
+
+
+def call(arguments: str = "{}", index: Any = 0, **fields: Any) -> dict[str, Any]:
+    """`name` goes to the function; all others to the call."""
+    function = {"arguments": arguments, "name": fields.pop("name", "f")}
+    piece = {"index": index, "id": "call_0", "type": "function", "function": function} | fields
+    return {key: value for key, value in piece.items() if value is not None}
+
+
+def more(arguments: str, index: int = 0) -> dict[str, Any]:
+    return {"index": index, "function": {"arguments": arguments}}
+
+
+def said_of(*chunks: dict[str, Any]) -> list[Any]:
+    sink = MessagesSink(REQUEST)
+    client = b"".join([sink.feed(chunk) for chunk in chunks]) + sink.finish()
+    events = events_of(client)
+    check_order(events)
+    content = accumulated(events)["content"]
+    assert isinstance(content, list)
+    return content
+
+
+def use(identifier: str, given: Any) -> dict[str, Any]:
+    return {"type": "tool_use", "id": identifier, "name": "f", "input": given}
+
+
+END = chunk("tool_calls")
+# id -> (the calls in each chunk, the blocks)
+CALLS: dict[str, tuple[list[list[dict[str, Any]]], list[Any]]] = {
+    "interleaved": (
+        [
+            [call("", 0, id="a"), call("", 1, id="b")],
+            [more('{"x"', 1), more('{"y"', 0)],
+            [more(":1}", 0), more(":2}", 1)],
+        ],
+        [use("a", {"y": 1}), use("b", {"x": 2})],
+    ),
+    "one after the other in one chunk": (
+        [[call('{"x":1}', 0, id="a"), call('{"x":2}', 1, id="b")]],
+        [use("a", {"x": 1}), use("b", {"x": 2})],
+    ),
+    "all of index 0": (
+        [[call('{"x":1}', 0, id="a")], [call('{"x":2}', 0, id="b")]],
+        [use("a", {"x": 1}), use("b", {"x": 2})],
+    ),
+    "no index": (
+        [[call('{"x"', None, id="a")], [{"function": {"arguments": ":1}"}}]],
+        [use("a", {"x": 1})],
+    ),
+    "no index, two calls": (
+        [[call("{}", None, id="a")], [call("{}", None, id="b")]],
+        [use("a", {}), use("b", {})],
+    ),
+    "the name again and again": (
+        [[call('{"x"', 0, id="a")], [call(":1}", 0, id="a")]],
+        [use("a", {"x": 1})],
+    ),
+    "no id": (
+        [[call("{}", 0, id=None)], [call("{}", 1, id="")]],
+        [use("toolu_req-1_0", {}), use("toolu_req-1_1", {})],
+    ),
+    "no arguments": ([[call("", 0, id="a")], [call("", 1, id="b")]], [use("a", {}), use("b", {})]),
+    "arguments null": ([[call("nu", 0, id="a")], [more("ll", 0)]], [use("a", {})]),
+    "spaces around": (
+        [[call(" \n", 0, id="a")], [more(' {"x":1} ')], [more("\n")]],
+        [use("a", {"x": 1})],
+    ),
+    "spaces after another began": (
+        [[call('{"x":1}', 0, id="a"), call("{", 1, id="b")], [more("\n", 0)], [more("}", 1)]],
+        [use("a", {"x": 1}), use("b", {})],
+    ),
+}
+
+
+@pytest.mark.parametrize(("pieces", "blocks"), CALLS.values(), ids=CALLS)
+def test_calls_become_blocks_one_after_the_other(pieces: Any, blocks: list[Any]) -> None:
+    assert said_of(*[chunk(tool_calls=piece) for piece in pieces], END) == blocks
+
+
+def test_a_call_flows_while_it_comes() -> None:
+    sink = MessagesSink(REQUEST)
+    sink.feed(chunk(tool_calls=[call("", id="a")]))
+    assert b'"partial_json":"{\\"x"' in sink.feed(chunk(tool_calls=[more('{"x')]))
+    assert sink.feed(chunk(tool_calls=[call('{"y"', 1, id="b")])) == b"", "it waits"
+    sink.feed(chunk(tool_calls=[more('":1}')]))
+    opened = sink.feed(chunk(tool_calls=[call("{}", 2, id="c")]))
+    assert b'"partial_json":"{\\"y\\""' in opened, "the first one is whole, so the next one flows"
+
+
+ORDERS: dict[str, tuple[list[dict[str, Any]], list[str]]] = {
+    "text after a call": (
+        [
+            chunk(tool_calls=[call("{")]),
+            chunk(content="Hi"),
+            chunk(tool_calls=[more("}")]),
+        ],
+        ["tool_use", "text"],
+    ),
+    "text before and after a call": (
+        [chunk(content="a"), chunk(tool_calls=[call('{"x":1}')]), chunk(content="b")],
+        ["text", "tool_use", "text"],
+    ),
+    "reasoning between": (
+        [chunk(content="a"), chunk(reasoning="b"), chunk(content="c")],
+        ["text", "thinking", "text"],
+    ),
+    "two thoughts": (
+        [
+            chunk(thinking_blocks=[{"index": 0, "type": "thinking", "thinking": "a"}]),
+            chunk(thinking_blocks=[{"index": 1, "type": "thinking", "thinking": "b"}]),
+        ],
+        ["thinking", "thinking"],
+    ),
+    "a thought after a call": (
+        [
+            chunk(tool_calls=[call("{")]),
+            chunk(thinking_blocks=[{"index": 0, "thinking": "a"}, {"index": 0, "signature": "s"}]),
+            chunk(tool_calls=[more("}")]),
+        ],
+        ["tool_use", "thinking"],
+    ),
+    "all at once": (
+        [chunk(reasoning_content="a", content="b", tool_calls=[call()])],
+        ["thinking", "text", "tool_use"],
+    ),
+    "nothing but a refusal": ([chunk(refusal="No"), chunk(refusal=".")], ["text"]),
+    "text that shows nothing": ([chunk(content=" "), chunk(content="\n")], []),
+    "nothing": ([chunk(role="assistant", content="")], []),
+    "another choice": ([{"choices": [{"index": 1, "delta": {"content": "x"}}]}, chunk()], []),
+}
+
+
+@pytest.mark.parametrize(("chunks", "kinds"), ORDERS.values(), ids=ORDERS)
+def test_order_of_blocks(chunks: list[dict[str, Any]], kinds: list[str]) -> None:
+    assert [block["type"] for block in said_of(*chunks, chunk("stop"))] == kinds
+
+
+def test_a_thought_that_waited_keeps_its_signature() -> None:
+    chunks, _ = ORDERS["a thought after a call"]
+    assert said_of(*chunks, END)[1] == {"type": "thinking", "thinking": "a", "signature": "s"}
+
+
+START = chunk(role="assistant", content="")
+BAD: dict[str, list[dict[str, Any]]] = {
+    "nothing": [],
+    "no choice": [{"choices": []}],
+    "no finish reason": [chunk(content="Hi")],
+    "a failure": [chunk("error", content="Hi")],
+    "content a number": [chunk("stop", content=5)],
+    "a call a text": [chunk("stop", tool_calls=["f"])],
+    "a call without function": [chunk("stop", tool_calls=[{"index": 0}])],
+    "a call without name": [chunk("stop", tool_calls=[{"index": 0, "function": {}}])],
+    "a thought a text": [chunk("stop", thinking_blocks=["f"])],
+    "arguments cut": [chunk("tool_calls", tool_calls=[call('{"x":')])],
+    "arguments a list": [chunk("tool_calls", tool_calls=[call("[1]")])],
+    "arguments words": [chunk(tool_calls=[call("a long text that is no JSON")])],
+    "a call that goes on after its end": [
+        chunk(tool_calls=[call('{"x":1}', 0), call("{", 1, id="b")]),
+        chunk(tool_calls=[more("}", 0)]),
+        chunk("tool_calls", tool_calls=[more("}", 1)]),
+    ],
+    "endless arguments": [chunk(tool_calls=[call('{"x":"' + "y" * 8 * 1024 * 1024)])],
+    "endless blocks": [
+        chunk("stop", tool_calls=[call("{}", n, id=f"c{n}") for n in range(1_025)]),
+    ],
+    "endless blanks": [chunk(content=" " * 8 * 1024 * 1024), chunk(content=" ")],
+}
+
+
+@pytest.mark.parametrize("chunks", BAD.values(), ids=BAD)
+def test_faults_c16_c18_what_is_no_stream_of_a_chat(chunks: list[dict[str, Any]]) -> None:
+    sink = MessagesSink(REQUEST)
+    said: list[bytes] = []
+    with pytest.raises(BadReply):
+        said.extend(sink.feed(each) for each in chunks)
+        said.append(sink.finish())
+    assert b"message_stop" not in b"".join(said)
+
+
+def test_a_call_that_the_limit_cut_has_told_what_came() -> None:
+    sink = MessagesSink(REQUEST)
+    client = sink.feed(chunk("length", tool_calls=[call('{"x":"ab')])) + sink.finish()
+    message = accumulated(events_of(client))
+    assert message["stop_reason"] == "max_tokens"
+    assert message["content"][0]["type"] == "tool_use"
+
+
+def test_an_error_inside_the_stream_is_told_in_the_messages_words() -> None:
+    error = b'data: {"error":{"message":"Overloaded","type":"server_error"}}\n\n'
+    start = b"data: " + orjson.dumps(chunk(content="Hi")) + b"\n\n"
+    client, whole = read([start, error])
+    assert not whole
+    assert events_of(client)[-1] == {
+        "type": "error",
+        "error": {"type": "api_error", "message": "Overloaded"},
+    }
+
+
+def test_an_error_frame_is_an_event() -> None:
+    frame = MessagesSink(REQUEST).error_frame(UpstreamFailed("The connection was lost."))
+    told = {"type": "api_error", "message": "The connection was lost."}
+    assert events_of(frame) == [{"type": "error", "error": told}]
+    assert MESSAGES.error_frame(UpstreamFailed("The connection was lost."), 7) == frame
+
+
+def test_a_text_delta_is_handed_on_at_once() -> None:
+    sink = MessagesSink(REQUEST)
+    assert events_of(sink.feed(START))[0]["type"] == "message_start"
+    for text in ("Hel", "lo"):
+        last = events_of(sink.feed(chunk(content=text)))[-1]
+        assert last["delta"] == {"type": "text_delta", "text": text}
