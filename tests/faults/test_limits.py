@@ -13,29 +13,18 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from runestone_contract.config import Budget, Limits
+from runestone_contract.config import Budget
 from runestone_sidecar.admit.limits import Need
-from runestone_sidecar.admit.local_limits import LocalLimiter, LocalReservation
-from runestone_sidecar.config.build import build_principal
+from runestone_sidecar.admit.local_limits import LocalReservation
 from runestone_sidecar.errors import LimitReached
-from runestone_testing import bundles
+from runestone_testing.limited import DOLLAR, ONE, budget, key, limiter, remaining
 from runestone_testing.virtual_time import run_in_virtual_time
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from runestone_sidecar.admit.local_limits import LocalLimiter
     from runestone_sidecar.config.snapshot import Principal
-
-DOLLAR = 10**12
-ONE = Need(tokens=1, cost_picodollars=1)
-
-
-def key(**limits: Any) -> Principal:
-    return build_principal(bundles.key(limits=Limits(**limits)))
-
-
-def limiter() -> LocalLimiter:
-    return LocalLimiter(clock=asyncio.get_running_loop().time)
 
 
 async def asked(
@@ -62,10 +51,6 @@ async def admitted(limits: LocalLimiter, of: Principal, *, at_s: Iterable[float]
     return found
 
 
-def remaining(limits: LocalLimiter, of: Principal) -> dict[str, int]:
-    return {state.kind: state.remaining for state in limits.state(of)}
-
-
 # The clocks are replaced before anything of ours is imported, so that whichever is read is ours.
 WITH_CLOCKS = """
 import asyncio, sys, time
@@ -75,16 +60,12 @@ time.time = lambda: wall[0]
 time.time_ns = lambda: int(wall[0] * 1e9)
 time.monotonic = lambda: running[0]
 
-from runestone_contract.config import Limits
 from runestone_sidecar.admit.limits import Need
 from runestone_sidecar.admit.local_limits import LocalLimiter
-from runestone_sidecar.config.build import build_principal
 from runestone_sidecar.errors import LimitReached
-from runestone_testing import bundles
+from runestone_testing.limited import key
 
-principal = build_principal(
-    bundles.key(limits=Limits(requests_per_minute=5, requests_per_hour=8, tokens_per_minute=9))
-)
+principal = key(requests_per_minute=5, requests_per_hour=8, tokens_per_minute=9)
 limiter = LocalLimiter()
 
 async def admitted():
@@ -166,7 +147,7 @@ def test_H2_refused_requests_use_nothing_up() -> None:
     """A client that hammers is let in as often as one that waits."""
 
     async def play() -> None:
-        principal = key(requests_per_minute=2, tokens_per_minute=1000, budget=_day(1))
+        principal = key(requests_per_minute=2, tokens_per_minute=1000, budget=budget(1))
         hammered = limiter()
         await admitted(hammered, principal, at_s=[number / 100 for number in range(6000)])
         assert remaining(hammered, principal) == {
@@ -180,7 +161,7 @@ def test_H2_refused_requests_use_nothing_up() -> None:
 
 def test_H5_a_stream_cut_short_is_charged_for_what_was_sent() -> None:
     async def play() -> None:
-        limits, principal = limiter(), key(tokens_per_minute=10_000, budget=_day(1))
+        limits, principal = limiter(), key(tokens_per_minute=10_000, budget=budget(1))
         stream = await asked(limits, principal, Need(4096, DOLLAR // 2))
         assert isinstance(stream, LocalReservation)
         assert remaining(limits, principal) == {"tokens_per_minute": 5904, "budget": DOLLAR // 2}
@@ -250,7 +231,3 @@ def test_H6_a_lowered_limit_counts_for_the_next_request(
         assert isinstance(await asked(limits, then), LocalReservation)
 
     run_in_virtual_time(play())
-
-
-def _day(dollars: int) -> Budget:
-    return Budget(picodollars=dollars * DOLLAR, period="Day")

@@ -75,16 +75,11 @@ class KeyUsage:
     def states(self, limits: Limits, now_s: float) -> Iterator[LimitState]:
         for which, length_s, limit, _ in asked(limits, NOTHING):
             window = self.window(which, length_s, now_s)
-            yield LimitState(
-                kind=KINDS[which],
-                limit=limit,
-                remaining=max(0, limit - window.total),
-                reset_s=window.empty_in_s(now_s),
-                period=limits.budget.period if which == _SPENT and limits.budget else None,
-            )
+            remaining, reset_s = max(0, limit - window.total), window.empty_in_s(now_s)
+            period = limits.budget.period if which == _SPENT and limits.budget else None
+            yield LimitState(KINDS[which], limit, remaining, reset_s, period)
         if (at_once := limits.concurrent_requests) is not None:
-            remaining = max(0, at_once - self.in_flight)
-            yield LimitState(CONCURRENT_REQUESTS, limit=at_once, remaining=remaining, reset_s=0.0)
+            yield LimitState(CONCURRENT_REQUESTS, at_once, max(0, at_once - self.in_flight), 0.0)
 
     def matters(self, now_s: float) -> bool:
         """False where it is no different from one that was never used."""

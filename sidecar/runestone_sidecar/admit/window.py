@@ -6,7 +6,6 @@ admitted than the sum allows, and room comes back at most one bucket late. The c
 caller's; it must be monotonic.
 """
 
-import itertools
 import math
 from typing import Final
 
@@ -61,29 +60,23 @@ class Window:
         excess = self.total + amount - limit
         if excess <= 0:
             return 0.0
-        for number in itertools.count(self._newest - BUCKETS):
+        number = self._newest - _SLOTS
+        while excess > 0:
+            number += 1
             excess -= self._counts[number % _SLOTS]
-            if excess <= 0:
-                break
-        return self._gone_s(number) - now_s
+        return (number + _SLOTS) * self._width_s - now_s
 
     def empty_in_s(self, now_s: float) -> float:
         """How long until all of it has slid out if nothing else comes; it need not be advanced."""
         if not self.total:
             return 0.0
-        for number in range(self._newest, self._newest - _SLOTS, -1):
-            if self._counts[number % _SLOTS]:
-                break
-        return max(0.0, self._gone_s(number) - now_s)
-
-    def _gone_s(self, number: int) -> float:
-        return (number + _SLOTS) * self._width_s
+        number, counts = self._newest, self._counts
+        while not counts[number % _SLOTS]:  # they add up to the total: one of them is not empty
+            number -= 1
+        return max(0.0, (number + _SLOTS) * self._width_s - now_s)
 
     def stretch(self, length_s: int, now_s: float) -> None:
-        """Another length for what is remembered. What one bucket held counts as of
-
-        its end, so that none of it is let go of too early.
-        """
+        """Another length for what is remembered: each bucket's as of its end, never too early."""
         remembered = [
             ((number + 1) * self._width_s, self._counts[number % _SLOTS])
             for number in range(self._newest - BUCKETS, self._newest + 1)

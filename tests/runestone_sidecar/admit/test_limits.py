@@ -1,258 +1,33 @@
-"""Limits of keys: against a log of all that was admitted, and in the words that a client reads."""
+"""What a request reserves, uses and gives back, and what is remembered of it."""
 
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, field
+import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from runestone_contract.config import Budget, Limits
-from runestone_sidecar.admit.limits import LimitState, Need, duration, rate_limit_headers
-from runestone_sidecar.admit.local_limits import LocalLimiter, LocalReservation
-from runestone_sidecar.config.build import build_principal
-from runestone_sidecar.errors import BudgetSpent, LimitReached
-from runestone_testing import bundles
+from runestone_sidecar.admit.limits import Need
+from runestone_sidecar.admit.local_limits import LocalLimiter
+from runestone_testing.limited import (
+    DOLLAR,
+    ONE,
+    budget,
+    key,
+    limiter,
+    refused,
+    remaining,
+    taken,
+)
 from runestone_testing.virtual_time import run_in_virtual_time
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Mapping
+    from types import FrameType
 
     from runestone_sidecar.config.snapshot import Principal
 
-ONE = Need(tokens=1, cost_picodollars=1)
-DOLLAR = 10**12
 MINUTE_S, HOUR_S, DAY_S, MONTH_S = 60, 3600, 86_400, 30 * 86_400
-
-
-def key(name: str = "app", **limits: Any) -> Principal:
-    return build_principal(bundles.key(name, limits=Limits(**limits)))
-
-
-def budget(dollars: float, period: str = "Day") -> Budget:
-    return Budget(picodollars=int(dollars * DOLLAR), period=period)
-
-
-def now() -> float:
-    return asyncio.get_running_loop().time()
-
-
-def limiter() -> LocalLimiter:
-    return LocalLimiter(clock=asyncio.get_running_loop().time)
-
-
-async def taken(limits: LocalLimiter, of: Principal, need: Need = ONE) -> LocalReservation:
-    found = await limits.reserve(of, need)
-    assert found is not None
-    return found
-
-
-async def refused(limits: LocalLimiter, of: Principal, need: Need = ONE) -> LimitReached:
-    with pytest.raises(LimitReached) as caught:
-        await limits.reserve(of, need)
-    return caught.value
-
-
-def remaining(limits: LocalLimiter, of: Principal) -> dict[str, int]:
-    return {state.kind: state.remaining for state in limits.state(of)}
-
-
-def virtually(work: Coroutine[None, None, None]) -> None:
-    run_in_virtual_time(work)
-
-
-# --- any schedule against the log
-
-
-@dataclass(slots=True)
-class Entry:
-    at_s: float
-    amount: int
-
-
-@dataclass(slots=True)
-class Open:
-    reservation: LocalReservation
-    entries: Mapping[str, Entry]
-
-
-@dataclass(slots=True)
-class Log:
-    """What was admitted, kind by kind: the truth, as slow as it is plain."""
-
-    entries: dict[str, list[Entry]] = field(default_factory=dict)
-
-    def used(self, kind: str, for_s: float) -> int:
-        since_s = now() - for_s
-        return sum(entry.amount for entry in self.entries.get(kind, ()) if entry.at_s >= since_s)
-
-    def add(self, kind: str, amount: int) -> Entry:
-        entry = Entry(now(), amount)
-        self.entries.setdefault(kind, []).append(entry)
-        return entry
-
-    def settle(self, done: Open, used: Mapping[str, int]) -> None:
-        for kind, entry in done.entries.items():
-            more = used[kind] - entry.amount
-            if more > 0:
-                self.add(kind, more)
-            else:
-                entry.amount += more
-
-
-LENGTHS_S = {
-    "requests_per_minute": MINUTE_S,
-    "requests_per_hour": HOUR_S,
-    "tokens_per_minute": MINUTE_S,
-    "budget": HOUR_S,
-}
-
-
-def sizes(limits: Limits) -> dict[str, int]:
-    found = {kind: getattr(limits, kind) for kind in LENGTHS_S if kind != "budget"}
-    found["budget"] = limits.budget.picodollars if limits.budget else None
-    return {kind: size for kind, size in found.items() if size is not None}
-
-
-def asked(need: Need, limits: Limits) -> dict[str, int]:
-    wanted = {
-        "requests_per_minute": 1,
-        "requests_per_hour": 1,
-        "tokens_per_minute": need.tokens,
-        "budget": need.cost_picodollars,
-    }
-    return {kind: min(wanted[kind], size) for kind, size in sizes(limits).items()}
-
-
-LIMITS = st.builds(
-    Limits,
-    requests_per_minute=st.none() | st.integers(1, 8),
-    requests_per_hour=st.none() | st.integers(1, 20),
-    tokens_per_minute=st.none() | st.integers(1, 60),
-    concurrent_requests=st.none() | st.integers(1, 5),
-    budget=st.none() | st.builds(Budget, picodollars=st.integers(1, 90), period=st.just("Hour")),
-)
-AMOUNTS = st.tuples(st.integers(0, 70), st.integers(0, 100))
-# Times in 1/16 of a second, so that none is rounded.
-STEPS = st.lists(
-    st.one_of(
-        st.tuples(st.just("wait"), st.sampled_from([1, 15, 16, 160, 959, 960, 976, 9600, 57600])),
-        st.tuples(st.just("reserve"), AMOUNTS),
-        st.tuples(st.just("reserve"), AMOUNTS),
-        st.tuples(st.just("commit"), AMOUNTS),
-        st.tuples(st.just("refund"), st.none()),
-        st.tuples(st.just("limits"), LIMITS),
-    ),
-    min_size=5,
-    max_size=80,
-)
-
-
-@dataclass(slots=True)
-class Trial:
-    limiter: LocalLimiter
-    limits: Limits
-    log: Log = field(default_factory=Log)
-    running: list[Open] = field(default_factory=list)
-
-    async def step(self, what: str, of: Any) -> None:
-        if what == "wait":
-            await asyncio.sleep(of / 16)
-        elif what == "limits":
-            self.limits = of
-        elif what == "reserve":
-            await self.reserve(Need(*of))
-        elif self.running:
-            done = self.running.pop(0)
-            tokens, cost = of or (0, 0)
-            if what == "refund":
-                done.reservation.refund()
-            else:
-                done.reservation.commit(tokens=tokens, cost_picodollars=cost)
-            requests = 0 if what == "refund" else 1
-            used = {"requests_per_minute": requests, "requests_per_hour": requests}
-            self.log.settle(done, used | {"tokens_per_minute": tokens, "budget": cost})
-
-    async def reserve(self, need: Need) -> None:
-        principal = key(**dict(self.limits))
-        wanted = asked(need, self.limits)
-        before = self.limiter.state(principal)
-        try:
-            reservation = await self.limiter.reserve(principal, need)
-        except LimitReached:
-            assert self.limiter.state(principal) == before  # a refusal takes nothing
-            assert self.is_full(wanted)
-            return
-        if reservation is None:
-            assert self.limits == Limits()
-            return
-        entries = {kind: self.log.add(kind, amount) for kind, amount in wanted.items()}
-        self.running.append(Open(reservation, entries))
-        for kind, size in sizes(self.limits).items():
-            assert wanted[kind] == 0 or self.log.used(kind, LENGTHS_S[kind]) <= size
-        at_once = self.limits.concurrent_requests
-        assert at_once is None or len(self.running) <= at_once
-
-    def is_full(self, wanted: Mapping[str, int]) -> bool:
-        """Counting one bucket more than the window is long: that much may be held back."""
-        at_once = self.limits.concurrent_requests
-        if at_once is not None and len(self.running) >= at_once:
-            return True
-        return any(
-            wanted[kind] and self.log.used(kind, LENGTHS_S[kind] * 61 / 60) + wanted[kind] > size
-            for kind, size in sizes(self.limits).items()
-        )
-
-
-@settings(max_examples=400, deadline=None)
-@given(limits=LIMITS, steps=STEPS)
-def test_any_schedule_stays_within_the_limits_and_within_a_bucket_of_them(
-    limits: Limits, steps: list[tuple[str, Any]]
-) -> None:
-    async def play() -> None:
-        trial = Trial(limiter(), limits)
-        for what, of in steps:
-            await trial.step(what, of)
-        while trial.running:
-            await trial.step("commit", (0, 0))
-        await asyncio.sleep(2 * HOUR_S)
-        assert len(trial.limiter) == 0  # and nothing is kept of it
-
-    virtually(play())
-
-
-@settings(max_examples=200, deadline=None)
-@given(
-    limits=LIMITS.filter(lambda limits: limits.concurrent_requests is None),
-    steps=STEPS.map(lambda steps: [step for step in steps if step[0] != "limits"]),
-    amounts=AMOUNTS,
-)
-def test_it_is_let_in_when_it_was_told_to_come_back_and_no_sooner(
-    limits: Limits, steps: list[tuple[str, Any]], amounts: tuple[int, int]
-) -> None:
-    async def play() -> None:
-        trial = Trial(limiter(), limits)
-        for what, of in steps:
-            await trial.step(what, of)
-        principal, need = key(**dict(limits)), Need(*amounts)
-        try:
-            await trial.limiter.reserve(principal, need)
-        except LimitReached as reached:
-            assert reached.retry_after_s is not None
-            assert 0 < reached.retry_after_s <= 120
-            if reached.retry_after_s < 120:
-                await asyncio.sleep(reached.retry_after_s - 1 / 16)
-                await refused(trial.limiter, principal, need)
-                await asyncio.sleep(1 / 16)
-                await taken(trial.limiter, principal, need)
-
-    virtually(play())
-
-
-# --- what is reserved, used and given back
 
 
 def test_a_key_without_limits_is_not_counted() -> None:
@@ -262,7 +37,7 @@ def test_a_key_without_limits_is_not_counted() -> None:
         assert limits.state(principal) == []
         assert len(limits) == 0
 
-    virtually(play())
+    run_in_virtual_time(play())
 
 
 def test_all_or_nothing_is_taken() -> None:
@@ -278,7 +53,7 @@ def test_all_or_nothing_is_taken() -> None:
             "tokens_per_minute": 90,
         }
 
-    virtually(play())
+    run_in_virtual_time(play())
 
 
 @pytest.mark.parametrize("ending", ["refund", "commit"])
@@ -308,7 +83,7 @@ def test_the_first_ending_counts(ending: str) -> None:
             "concurrent_requests": 2,
         }
 
-    virtually(play())
+    run_in_virtual_time(play())
 
 
 def test_less_used_than_nothing_gives_nothing_away() -> None:
@@ -319,7 +94,7 @@ def test_less_used_than_nothing_gives_nothing_away() -> None:
         (await taken(limits, principal)).commit(tokens=-500, cost_picodollars=-DOLLAR)
         assert remaining(limits, principal) == {"tokens_per_minute": 100, "budget": DOLLAR}
 
-    virtually(play())
+    run_in_virtual_time(play())
 
 
 def test_keys_do_not_share() -> None:
@@ -329,7 +104,7 @@ def test_keys_do_not_share() -> None:
         await taken(limits, key("two", requests_per_minute=1))
         await refused(limits, key("one", requests_per_minute=1))
 
-    virtually(play())
+    run_in_virtual_time(play())
 
 
 @pytest.mark.parametrize("period", ["Hour", "Day", "Month", "Fortnight"])
@@ -359,7 +134,7 @@ def test_another_period_does_not_forgive_what_was_spent() -> None:
         open_.refund()
         await taken(limits, key(budget=budget(5, "Day")), Need(0, 5 * DOLLAR))
 
-    virtually(play())
+    run_in_virtual_time(play())
 
 
 # --- what is larger than a limit
@@ -376,7 +151,7 @@ def test_more_than_a_limit_is_let_in_when_all_of_it_is_free() -> None:
         await refused(limits, principal, large)
         assert remaining(limits, principal) == {"tokens_per_minute": 90, "budget": DOLLAR - 10}
 
-    virtually(play())
+    run_in_virtual_time(play())
 
 
 @pytest.mark.parametrize(
@@ -404,7 +179,7 @@ def test_input_larger_than_a_limit_is_never_let_in(need: Need, code: str, said: 
         assert (error.message, error.code, error.exhausted) == (said, code, True)
         assert error.retry_after_s == 120
 
-    virtually(play())
+    run_in_virtual_time(play())
 
 
 def test_a_budget_of_nothing_lets_in_what_costs_nothing() -> None:
@@ -416,7 +191,38 @@ def test_a_budget_of_nothing_lets_in_what_costs_nothing() -> None:
             "This API key may spend $0.00 in a day: a request like this one is never let in."
         )
 
-    virtually(play())
+    run_in_virtual_time(play())
+
+
+def test_what_a_request_costs_does_not_grow() -> None:
+    """Calls of Python functions, for all five limits: the same for one key and for a thousand."""
+    every: dict[str, Any] = {
+        "requests_per_minute": 10**6,
+        "requests_per_hour": 10**6,
+        "tokens_per_minute": 10**6,
+        "concurrent_requests": 10**6,
+        "budget": budget(1000),
+    }
+
+    async def play() -> None:
+        store, principal = limiter(), key(**every)
+        for number in range(1000):
+            await taken(store, key(f"k{number}", **every), Need(10, 10))
+        await taken(store, principal, Need(10, 10))
+        calls: list[str] = []
+
+        def note(frame: FrameType, event: str, _: object) -> None:
+            if event == "call":
+                calls.append(frame.f_code.co_qualname)
+
+        sys.setprofile(note)
+        reservation = await store.reserve(principal, Need(10, 10))
+        assert reservation is not None
+        reservation.commit(tokens=5, cost_picodollars=5)
+        sys.setprofile(None)
+        assert len(calls) <= 26, calls
+
+    run_in_virtual_time(play())
 
 
 # --- reloads and idle keys
@@ -432,7 +238,7 @@ def test_counters_outlive_reloads_and_a_key_that_is_gone_for_a_moment() -> None:
         await asyncio.sleep(2 * HOUR_S)
         await refused(limits, key(budget=budget(1)))
 
-    virtually(play())
+    run_in_virtual_time(play())
 
 
 def test_a_key_that_is_gone_for_good_is_forgotten_once_it_has_ended() -> None:
@@ -450,7 +256,7 @@ def test_a_key_that_is_gone_for_good_is_forgotten_once_it_has_ended() -> None:
         await asyncio.sleep(61)
         assert len(limits) == 0
 
-    virtually(play())
+    run_in_virtual_time(play())
 
 
 def test_idle_keys_are_forgotten_by_themselves() -> None:
@@ -472,211 +278,8 @@ def test_idle_keys_are_forgotten_by_themselves() -> None:
         await asyncio.sleep(2 * HOUR_S)
         assert len(limits) == 0
 
-    virtually(play())
+    run_in_virtual_time(play())
 
 
 async def taken_and_done(limits: LocalLimiter, of: Principal) -> None:
     (await taken(limits, of)).commit(tokens=1, cost_picodollars=1)
-
-
-# --- what a client reads
-
-REACHED = [
-    pytest.param(
-        {"requests_per_minute": 1},
-        (1, ONE),
-        ONE,
-        "Rate limit reached: this API key may send 1 request a minute. Try again in 61 seconds.",
-        (61, False),
-        id="minute",
-    ),
-    pytest.param(
-        {"requests_per_hour": 1000},
-        (1000, ONE),
-        ONE,
-        "Rate limit reached: this API key may send 1,000 requests an hour."
-        " Try again in 61 minutes.",
-        (120, True),
-        id="hour",
-    ),
-    pytest.param(
-        {"tokens_per_minute": 2500},
-        (1, Need(2499, 0)),
-        Need(3, 0),
-        "Rate limit reached: this API key may use 2,500 tokens a minute and has 1 token left;"
-        " this request may need 3 tokens. Try again in 61 seconds.",
-        (61, False),
-        id="tokens",
-    ),
-    pytest.param(
-        {"concurrent_requests": 2},
-        (2, ONE),
-        ONE,
-        "Too many requests at once: this API key may have 2 requests running at once."
-        " Try again when one of them has ended.",
-        (1, False),
-        id="concurrency",
-    ),
-    pytest.param(
-        {"budget": budget(1234.5, "Day")},
-        (1, Need(0, 1234 * DOLLAR)),
-        Need(0, DOLLAR // 2 + 1),
-        "Budget reached: this API key may spend $1,234.50 in a day and has $0.50 left;"
-        " this request may need $0.500001. Try again in 25 hours.",
-        (120, True),
-        id="day",
-    ),
-    pytest.param(
-        {"budget": budget(20, "Month")},
-        (20, Need(0, DOLLAR)),
-        Need(0, DOLLAR // 8),
-        "Budget reached: this API key may spend $20.00 in 30 days and has $0.00 left;"
-        " this request may need $0.125. Try again in 31 days.",
-        (120, True),
-        id="month",
-    ),
-    pytest.param(
-        {"tokens_per_minute": 5, "budget": budget(20, "Hour"), "concurrent_requests": 1},
-        (1, Need(5, 20 * DOLLAR)),
-        Need(5, DOLLAR),
-        "Budget reached: this API key may spend $20.00 in an hour and has $0.00 left;"
-        " this request may need $1.00. Try again in 61 minutes.",
-        (120, True),
-        id="the-longest-wait",
-    ),
-]
-
-
-@pytest.mark.parametrize(("limits", "before", "need", "said", "wait"), REACHED)
-def test_a_refusal_names_the_limit_and_when_to_come_back(
-    limits: dict[str, Any],
-    before: tuple[int, Need],
-    need: Need,
-    said: str,
-    wait: tuple[float, bool],
-) -> None:
-    async def play() -> None:
-        store, principal = limiter(), key(**limits)
-        for _ in range(before[0]):
-            await taken(store, principal, before[1])
-        error = await refused(store, principal, need)
-        assert error.message == said
-        assert (error.retry_after_s, error.exhausted) == wait
-        budget_spent = said.startswith("Budget")
-        assert isinstance(error, BudgetSpent) == budget_spent
-        assert error.code == ("insufficient_quota" if budget_spent else "rate_limit_exceeded")
-        assert error.status == 429
-        assert error.limit in remaining(store, principal)
-
-    virtually(play())
-
-
-def test_nothing_at_once_is_nothing_ever() -> None:
-    async def play() -> None:
-        error = await refused(limiter(), key(concurrent_requests=0))
-        assert error.message == (
-            "This API key may have 0 requests running at once: a request like this one is never"
-            " let in."
-        )
-        assert (error.retry_after_s, error.exhausted) == (120, True)
-
-    virtually(play())
-
-
-def test_a_client_does_not_try_again_by_itself_on_a_budget() -> None:
-    """Though there is room soon: the next request would find none again."""
-
-    async def play() -> None:
-        store, principal = limiter(), key(budget=budget(1, "Hour"))
-        await taken(store, principal, Need(0, DOLLAR))
-        await asyncio.sleep(HOUR_S)
-        error = await refused(store, principal)
-        assert (error.retry_after_s, error.exhausted) == (60, True)
-
-    virtually(play())
-
-
-def test_headers_are_openais() -> None:
-    async def play() -> None:
-        store = limiter()
-        principal = key(
-            requests_per_minute=60,
-            requests_per_hour=1000,
-            tokens_per_minute=10_000,
-            concurrent_requests=4,
-            budget=budget(1),
-        )
-        await asyncio.sleep(0.75)
-        open_ = await taken(store, principal, Need(4000, 1))
-        expected = {
-            b"x-ratelimit-limit-requests": b"60",
-            b"x-ratelimit-remaining-requests": b"59",
-            b"x-ratelimit-reset-requests": b"1m1s",
-            b"x-ratelimit-limit-tokens": b"10000",
-            b"x-ratelimit-remaining-tokens": b"6000",
-            b"x-ratelimit-reset-tokens": b"1m1s",
-            b"x-ratelimit-limit-concurrent": b"4",
-            b"x-ratelimit-remaining-concurrent": b"3",
-        }
-        assert dict(open_.headers) == expected
-        open_.commit(tokens=1000, cost_picodollars=1)
-        assert dict(open_.headers) == expected | {
-            b"x-ratelimit-remaining-tokens": b"9000",
-            b"x-ratelimit-remaining-concurrent": b"4",
-        }
-        error = await refused(store, principal, Need(9001, 1))
-        assert sorted(error.headers) == sorted(open_.headers)
-
-    virtually(play())
-
-
-@pytest.mark.parametrize(
-    ("minute", "hour", "limit"),
-    [
-        pytest.param(5, 6, b"10", id="minute"),
-        pytest.param(5, 4, b"99", id="hour"),
-        pytest.param(0, 0, b"99", id="both-used-up-the-later"),
-    ],
-)
-def test_of_the_limits_on_requests_the_nearer_is_shown(
-    minute: int, hour: int, limit: bytes
-) -> None:
-    states = [
-        LimitState("requests_per_minute", limit=10, remaining=minute, reset_s=60.0),
-        LimitState("requests_per_hour", limit=99, remaining=hour, reset_s=3600.0),
-    ]
-    for order in (states, states[::-1]):
-        assert dict(rate_limit_headers(order))[b"x-ratelimit-limit-requests"] == limit
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [
-        (0.0, b"0s"),
-        (0.0001, b"1ms"),
-        (0.02, b"20ms"),
-        (0.9995, b"1s"),
-        (1.0, b"1s"),
-        (59.2, b"1m0s"),
-        (360.0, b"6m0s"),
-        (3600.0, b"1h0m0s"),
-        (30 * 86_400.0, b"720h0m0s"),
-    ],
-    ids=str,
-)
-def test_durations_are_written_as_openai_writes_them(seconds: float, text: bytes) -> None:
-    assert duration(seconds) == text
-
-
-def test_state_shows_every_limit_and_makes_none() -> None:
-    async def play() -> None:
-        store = limiter()
-        principal = key(requests_per_hour=7, concurrent_requests=2, budget=budget(1, "Month"))
-        assert store.state(principal) == [
-            LimitState("requests_per_hour", limit=7, remaining=7, reset_s=0.0),
-            LimitState("budget", limit=DOLLAR, remaining=DOLLAR, reset_s=0.0, period="Month"),
-            LimitState("concurrent_requests", limit=2, remaining=2, reset_s=0.0),
-        ]
-        assert len(store) == 0
-
-    virtually(play())
