@@ -207,7 +207,7 @@ class Server(uvicorn.Server):
 
 def api_bounds(settings: Settings) -> Bounds:
     return Bounds(
-        connections=settings.max_connections or connections_within(limit_of_files()),
+        connections=connections_within(limit_of_files(), settings.max_connections),
         idle_s=settings.idle_timeout_s,
         head_s=settings.header_timeout_s,
         body_s=settings.body_timeout_s,

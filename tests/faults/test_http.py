@@ -202,22 +202,6 @@ async def test_A14_a_body_that_nobody_wants_any_more_drips_no_longer(tmp_path: P
         assert await closing == b""
 
 
-async def test_A15_a_client_that_takes_nothing_is_cut_and_its_provider_too(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("runestone_sidecar.app.STALLED_S", 1)
-    flood = scripts.chunk(scripts.event({"choices": [], "x": "y" * 60_000}))
-    async with standing(tmp_path, idle_timeout_s=0.4) as stand:
-        script: list[bytes | scripts.Action] = [scripts.head(content_type=scripts.SSE)]
-        stand.provider.answer = [*script, *[flood] * 1000, scripts.LAST_CHUNK]
-        wire = await stand.connect()
-        wire.writer.transport.pause_reading()  # type: ignore[attr-defined]
-        wire.send(raw_request(stream=True))
-        peer = (await stand.provider.requested()).peer
-        await peer.closed()
-        assert (await stand.chat(model="unknown")).status_code == 404  # others go on
-
-
 async def test_A16_a_client_that_asks_to_continue_and_falls_silent_is_cut(tmp_path: Path) -> None:
     async with standing(tmp_path, body_timeout_s=0.2) as stand:
         wire = await stand.connect()

@@ -13,16 +13,17 @@ from runestone_sidecar.edge.bounds import Bounds
 
 MAX_CONNECTIONS: Final = 16_384
 RESERVED_FILES: Final = 64  # listeners, configuration, probes, and those being turned away
-TURNING_AWAY: Final = 16  # at a time: beyond these nothing is said
-ROOM_AFTER_S: Final = 5.0  # idle for so long, a connection may be closed to make room
+TURNING_AWAY: Final = 16  # at a time: for more there is no waiting until they have read why
+IDLE_ENOUGH_S: Final = 5.0  # for a connection to be closed where room is needed
 TOLD_EVERY_S: Final = 10.0
 
 log = logging.getLogger(__name__)
 
 
-def connections_within(files: int) -> int:
-    """Each may need a second one, to a provider."""
-    return max(1, min(MAX_CONNECTIONS, (files - RESERVED_FILES) // 2))
+def connections_within(files: int, wanted: int = 0) -> int:
+    """How many of `wanted`; without a wish, such that each may have a second one, to a provider."""
+    free = files - RESERVED_FILES
+    return max(1, min(wanted, free) if wanted else min(MAX_CONNECTIONS, free // 2))
 
 
 def limit_of_files() -> int:
@@ -36,6 +37,7 @@ class Door:
     def __init__(self, bounds: Bounds) -> None:
         self.bounds = bounds
         self.turned_away = 0
+        self.idle_enough_s = IDLE_ENOUGH_S
         self._told = 0
         self._told_s = float("-inf")
         self._made_room_s = float("-inf")
@@ -54,7 +56,7 @@ class Door:
             self._told, self._told_s = self.turned_away, now_s
 
     def is_crowded(self, visitors: Collection[Any]) -> bool:
-        """Whether there is no time for explanations."""
+        """Whether those who are turned away are too many themselves."""
         return len(visitors) > self.bounds.connections + TURNING_AWAY
 
     def make_room(self, visitors: Collection[Any], now_s: float) -> None:
@@ -63,4 +65,4 @@ class Door:
         if now_s - self._made_room_s >= self.bounds.look_every_s:
             self._made_room_s = now_s
             for visitor in [*visitors]:
-                visitor.leave_if_idle(now_s - ROOM_AFTER_S)
+                visitor.leave_if_idle(now_s - self.idle_enough_s)

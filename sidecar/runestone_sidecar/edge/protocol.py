@@ -19,6 +19,7 @@ from runestone_sidecar.edge.strict import ANSWER, BODY, HEAD, IDLE, LEAVING, Str
 from runestone_sidecar.edge.transport import HeadHolder
 from runestone_sidecar.errors import GatewayError
 
+_FULL: Final = render_refusal(FULL)
 LINGER_S: Final = 2.0  # closing on a client that still sends would take its answer from it
 
 
@@ -208,9 +209,11 @@ class Protocol(StrictProtocol):
         self._finish(error)
 
     def _turn_away(self) -> None:
+        self._stage = LEAVING
         self._door.make_room(self.connections, self._since_s)
-        if self._door.is_crowded(self.connections):
-            self.transport.abort()
+        if self._door.is_crowded(self.connections):  # it may not get to read this
+            self.transport.write(_FULL)
+            self._leave()
         else:
             self._finish(FULL)
 

@@ -9,7 +9,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -83,12 +83,17 @@ class Sidecar:
 
 
 @contextmanager
-def running_sidecar(root: Path, log_dir: Path, **env: str) -> Iterator[Sidecar]:
-    """Serves `root`/config and `root`/credentials; killed at the end if it still runs."""
+def running_sidecar(
+    root: Path, log_dir: Path, *, under: Sequence[str] = (), **env: str
+) -> Iterator[Sidecar]:
+    """Serves `root`/config and `root`/credentials; killed at the end if it still runs.
+
+    `under` is a command that becomes it, with a limit set say.
+    """
     log_path = log_dir / f"sidecar-{time.monotonic_ns()}.log"
     with log_path.open("wb") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "runestone_sidecar"],
+            [*under, sys.executable, "-m", "runestone_sidecar"],
             stdout=log,
             stderr=subprocess.STDOUT,
             env=os.environ
