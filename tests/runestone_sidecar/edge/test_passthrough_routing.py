@@ -1,0 +1,195 @@
+"""Which provider is asked, how often, and for whom."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+import pytest_asyncio
+
+from runestone_contract.config import Match, Policy, Pool, Rule, Target
+from runestone_testing import bundles
+from runestone_testing import provider as scripts
+from runestone_testing.front import (
+    FORM,
+    IMAGES,
+    Front,
+    form,
+    front,
+    refused,
+)
+from runestone_testing.gateway import gateway
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+MIB = 2**20
+
+
+@pytest_asyncio.fixture
+async def both(tmp_path: Path) -> AsyncIterator[Front]:
+    async with front(tmp_path) as found:
+        yield found
+
+
+# --- where it goes
+
+
+@pytest.mark.parametrize(
+    ("wanted", "code"),
+    [
+        pytest.param("two", None, id="by-name"),
+        pytest.param("shop/pool/two", None, id="by-id"),
+        pytest.param("three", "provider_not_found", id="unknown"),
+    ],
+)
+async def test_provider_may_be_chosen(both: Front, wanted: str, code: str | None) -> None:
+    answer = await both.client.get("/files", headers={"x-runestone-provider": wanted})
+    if code is not None:
+        refused(answer, 404, code)
+        return
+    assert answer.headers["x-runestone-provider"] == "shop/pool/two"
+    assert len(both.second.requests) == 1
+
+
+async def test_there_is_no_failing_over_to_another_account(both: Front) -> None:
+    both.first.answer = scripts.json_reply({}, 500)
+    refused(await both.client.get("/files"), 502, "upstream_error")
+    assert both.second.requests == []
+
+
+async def test_anthropics_have_no_such_apis(tmp_path: Path) -> None:
+    async with scripts.Provider(scripts.json_reply({})) as one:
+        claude = bundles.provider(one.url, name="claude", dialect="Anthropic")
+        async with gateway(tmp_path, bundles.config(claude)) as served:
+            refused(await served.client.get("/files"), 404, "provider_not_found")
+            body = {"model": "gpt-4o-mini", "input": "x"}
+            answer = await served.client.post("/moderations", json=body)
+            refused(answer, 400, "model_not_supported")
+        assert one.requests == []
+
+
+async def test_rules_for_others_lead_nowhere(tmp_path: Path) -> None:
+    async with (
+        scripts.Provider(scripts.json_reply({})) as one,
+        scripts.Provider(scripts.json_reply({})) as two,
+    ):
+        pools = tuple(
+            Pool(id=f"shop/{name}", providers=(bundles.provider(f"{each.url}/v1", name=name),))
+            for name, each in (("one", one), ("two", two))
+        )
+        rules = (
+            Rule(
+                name="theirs", match=Match(tenants=("other",)), targets=(Target(pool="shop/one"),)
+            ),
+            Rule(name="ours", targets=(Target(pool="shop/two"),)),
+        )
+        policy = Policy(id="shop/-", default=True, rules=rules)
+        async with gateway(tmp_path, bundles.config(pools=pools, policy=policy)) as served:
+            assert (await served.client.get("/files")).status_code == 200
+            wanted = {"x-runestone-provider": "one"}
+            refused(await served.client.get("/files", headers=wanted), 404, "provider_not_found")
+        assert one.requests == []
+        assert len(two.requests) == 1
+
+
+async def test_json_is_tried_again_and_elsewhere(tmp_path: Path) -> None:
+    async with scripts.Provider() as one, scripts.Provider(scripts.json_reply(IMAGES)) as two:
+        one.queue(scripts.json_reply({}, 401), scripts.json_reply({}, 500))
+        first = bundles.provider(f"{one.url}/v1", name="one", credentials=("cred-a", "cred-b"))
+        second = bundles.provider(f"{two.url}/v1", name="two", priority=1)
+        credentials = {"cred-a": "sk-provider-a", "cred-b": "sk-provider-b"}
+        made = bundles.config(first, second)
+        async with gateway(tmp_path, made, credentials) as served:
+            body = {"model": "gpt-4o-mini", "prompt": "x"}
+            answer = await served.client.post("/images/generations", json=body)
+        assert answer.json() == IMAGES
+        assert answer.headers["x-runestone-attempts"] == "3"
+        keys = [r.header("authorization") for r in (*one.requests, *two.requests)]
+        assert keys == ["Bearer sk-provider-a", "Bearer sk-provider-b", "Bearer sk-provider-a"]
+
+
+@pytest.mark.parametrize(
+    "trouble",
+    [
+        pytest.param(scripts.json_reply({}, 500), id="500"),
+        pytest.param(scripts.json_reply({}, 401), id="401"),
+        pytest.param([scripts.reset()], id="reset"),
+    ],
+)
+async def test_upload_is_never_sent_twice(tmp_path: Path, trouble: scripts.Script) -> None:
+    async with scripts.Provider(trouble) as one, scripts.Provider() as two:
+        first = bundles.provider(f"{one.url}/v1", name="one", credentials=("cred-a", "cred-b"))
+        second = bundles.provider(f"{two.url}/v1", name="two", priority=1)
+        credentials = {"cred-a": "sk-provider-a", "cred-b": "sk-provider-b"}
+        async with gateway(tmp_path, bundles.config(first, second), credentials) as served:
+            body = form(("model", b"gpt-4o-mini"), ("file", b"x"))
+            answer = await served.client.post("/images/edits", content=body, headers=FORM)
+            refused(answer, 502, "upstream_error")
+        assert len(one.requests) == 1
+        assert two.requests == []
+
+
+# --- who may
+
+
+RESTRICTED = {"allowed_models": ("hear", "paint*")}
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [
+        pytest.param("GET", "/files", None, id="files"),
+        pytest.param("GET", "/files/file-1/content", None, id="content"),
+        pytest.param("DELETE", "/files/file-1", None, id="delete"),
+        pytest.param("GET", "/batches", None, id="batches"),
+        pytest.param("POST", "/fine_tuning/jobs", {"model": "hear"}, id="fine-tuning"),
+        pytest.param("POST", "/moderations", {"input": "x"}, id="no-model"),
+    ],
+)
+async def test_B12_key_for_certain_models_shares_no_account(
+    tmp_path: Path, method: str, path: str, body: object
+) -> None:
+    async with front(tmp_path, RESTRICTED) as found:
+        answer = await found.client.request(method, path, json=body)
+        refused(answer, 403, "permission_denied")
+        assert found.first.peers == found.second.peers == []
+
+
+@pytest.mark.parametrize("size", [10, 2 * MIB], ids=["early", "late"])
+@pytest.mark.parametrize(
+    ("parts", "status", "code"),
+    [
+        pytest.param([("model", b"hear")], 200, None, id="allowed"),
+        pytest.param([("model", b"hear-2")], 404, "model_not_found", id="not-allowed"),
+        pytest.param([("model", b"whisper-1")], 404, "model_not_found", id="of-no-pool"),
+        pytest.param([], 403, "permission_denied", id="none"),
+    ],
+)
+async def test_B12_key_for_certain_models_uploads_to_these_alone(
+    tmp_path: Path, parts: list[tuple[str, bytes]], size: int, status: int, code: str | None
+) -> None:
+    async with front(tmp_path, RESTRICTED) as found:
+        body = form(("file", bytes(size)), *parts)
+        answer = await found.client.post("/audio/transcriptions", content=body, headers=FORM)
+        if status == 200:
+            assert answer.status_code == 200
+        else:
+            refused(answer, status, code)
+            assert found.requests == []  # never whole
+
+
+async def test_no_key_no_call(both: Front) -> None:
+    answer = await both.client.get("/files", headers={"authorization": "Bearer sk-wrong"})
+    refused(answer, 401, "invalid_api_key")
+    assert both.first.peers == []
+
+
+async def test_requests_count_against_the_keys_limits(tmp_path: Path) -> None:
+    limits = {"requests_per_minute": 1}
+    async with front(tmp_path, {"limits": limits}) as found:
+        assert (await found.client.get("/files")).status_code == 200
+        answer = await found.client.get("/files")
+        refused(answer, 429, "rate_limit_exceeded")
+        assert len(found.requests) == 1
