@@ -154,7 +154,7 @@ class ResponsesSink:
         call = self._calls.get(index)
         if call is None or (name and call_id not in ("", call.call_id)):
             if call is not None:  # another one gives all calls the same index
-                self._close(call, COMPLETED, said)
+                self._close(self._calls.pop(index), COMPLETED, said)
             call = self._calls[index] = self._start_call(name, call_id, said)
         if arguments := _text(function, "arguments"):
             said.append(call.arguments(self._kept(arguments)))
@@ -188,10 +188,10 @@ class ResponsesSink:
         said.append(events)
 
     def _close_all(self, ending: Ending, said: list[bytes]) -> None:
-        items: list[OpenItem] = [*self._calls.values()]
+        items: list[OpenItem] = [*self._calls.values()]  # in the order of their places
         if self._open is not None:
             items.append(self._open)
-        for item in sorted(items, key=lambda item: item.index):
+        for item in items:
             is_last = item.index == len(self._output) - 1
             self._close(item, ending.status if is_last else COMPLETED, said)
         self._calls.clear()

@@ -355,6 +355,19 @@ def test_what_comes_after_the_finish_is_said_too() -> None:
     assert {item["status"] for item in output} == {"completed"}
 
 
+def test_only_the_last_item_is_the_one_that_was_cut() -> None:
+    output = said(call("f", id="a", arguments="{}"), call("g", 1, id="b"), chunk("length"))
+    assert [item["status"] for item in output] == ["completed", "incomplete"]
+
+
+def test_items_end_in_the_order_of_their_places() -> None:
+    sink = ResponsesSink(REQUEST)
+    calls = [call("f", 0, id="a"), call("g", 1, id="b"), call("h", 0, id="c"), STOP]
+    events = events_of(b"".join(map(sink.feed, calls)) + sink.finish())
+    done = [each for each in events if each["type"] == "response.output_item.done"]
+    assert [each["output_index"] for each in done] == [0, 1, 2]
+
+
 def test_text_between_calls_keeps_its_place() -> None:
     output = said(chunk(content="A"), call("f", id="a"), chunk(content="B"), STOP)
     assert [item["type"] for item in output] == ["message", "function_call", "message"]
