@@ -7,6 +7,7 @@ import contextlib
 import os
 import resource
 import socket
+import struct
 import time
 from typing import TYPE_CHECKING
 
@@ -20,7 +21,7 @@ from runestone_testing.sidecar import Sidecar, running_sidecar, wait_until
 from runestone_testing.stand import FINE, Stand, standing
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 LIVE = b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -192,3 +193,55 @@ async def stall(stand: Stand) -> object:
 def flood(_: scripts.Request) -> list[bytes | scripts.Action]:
     piece = scripts.chunk(scripts.event({"choices": [], "x": "y" * 60_000}))
     return [scripts.head(content_type=scripts.SSE), *[piece] * 1000, scripts.LAST_CHUNK]
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["F4-whole", "F4-streamed"])
+async def test_a_client_that_only_sends_no_more_gets_its_answers(
+    stand: Stand, stream: bool
+) -> None:
+    go = asyncio.Event()
+    stream_reply = scripts.sse_reply([{"choices": []}, "[DONE]"])
+    stand.provider.answer = [scripts.until(go), stream_reply if stream else FINE]
+    wire = await stand.connect()
+    wire.send(raw_request(stream=stream) * 2)
+    wire.writer.write_eof()
+    peer = (await stand.provider.requested()).peer
+    await asyncio.sleep(0.2)  # several times what it takes to find out that a client is gone
+    assert peer.is_open
+    go.set()
+    for _ in range(2):
+        assert (await wire.answer()).status == 200
+    assert await wire.closed() == b""
+    assert [line["status"] for line in stand.lines()] == [200, 200]
+
+
+@pytest.mark.parametrize("how", ["close", "reset"], ids=["F3-close", "F5-reset"])
+async def test_a_client_that_is_gone_ends_its_call(stand: Stand, how: str) -> None:
+    stand.provider.answer = [scripts.hang()]
+    wire = await stand.connect()
+    wire.send(REQUEST)
+    peer = (await stand.provider.requested()).peer
+    if how == "reset":
+        tcp = wire.writer.get_extra_info("socket")
+        tcp.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    wire.writer.close()
+    await peer.closed(within_s=0.5)
+    await wait_for(lambda: stand.gateway.parts.traffic.clients_gone == 1)
+
+
+async def test_F4_a_client_that_sends_no_more_and_then_goes_ends_its_call(stand: Stand) -> None:
+    stand.provider.answer = [scripts.hang()]
+    wire = await stand.connect()
+    wire.send(REQUEST)
+    wire.writer.write_eof()
+    assert await wire.reader.readuntil(b"\r\n\r\n") == b"HTTP/1.1 102 Processing\r\n\r\n"
+    peer = (await stand.provider.requested()).peer
+    wire.writer.close()
+    await peer.closed(within_s=2)  # it is asked once a second
+    await wait_for(lambda: stand.gateway.parts.traffic.clients_gone == 1)
+
+
+async def wait_for(happened: Callable[[], bool]) -> None:
+    async with asyncio.timeout(5):
+        while not happened():
+            await asyncio.sleep(0.005)

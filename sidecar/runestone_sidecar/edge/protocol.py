@@ -12,6 +12,7 @@ from uvicorn._types import ASGI3Application
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 from runestone_sidecar.edge.bounds import BODY_BYTES_PER_S
+from runestone_sidecar.edge.half_close import ANSWERED_S, PROBE, can_tell, was_reset
 from runestone_sidecar.edge.head import Refused
 from runestone_sidecar.edge.refusal import FULL, LATE, NOT_HTTP, render_refusal
 from runestone_sidecar.edge.request import CLIENT_GONE, REFUSED
@@ -29,6 +30,7 @@ class Protocol(StrictProtocol):
     _running: RequestResponseCycle | None = None  # uvicorn's `cycle` is the one read last
     _task: asyncio.Task[None]
     _upgrading = False
+    _sends_no_more = False
     _stalled_since_s: float | None = None
 
     # --- what the server calls
@@ -40,6 +42,8 @@ class Protocol(StrictProtocol):
         if self._stalled_since_s is not None:
             if now_s - self._stalled_since_s > self._bounds.stalled_s:
                 self.transport.abort()
+        elif self._sends_no_more and stage == ANSWER:
+            self._probe()
         elif stage == IDLE:
             if waited_s > self._bounds.idle_s:
                 self._leave()
@@ -47,11 +51,8 @@ class Protocol(StrictProtocol):
             unsent = self.transport.get_write_buffer_size() > 0
             if waited_s > (self._bounds.stalled_s if unsent else LINGER_S):
                 self.transport.abort()
-        elif stage == HEAD:
-            if waited_s > self._bounds.head_s and not self._owes_another():
-                self._refuse(LATE)
-        elif stage == BODY:
-            self._look_at_body(now_s)
+        elif stage in {HEAD, BODY}:
+            self._look_at_request(now_s)
 
     def leave_if_idle(self, since_s: float) -> None:
         if self._stage == IDLE and self._since_s <= since_s:
@@ -62,7 +63,6 @@ class Protocol(StrictProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         self._head_holder = HeadHolder(transport)
         super().connection_made(self._head_holder)  # type: ignore[arg-type]
-        self.access_log = False  # ours says more, and leaves out the query: it may hold a key
         self._since_s = self.loop.time()
         if len(self.connections) > self._bounds.connections:
             self._turn_away()
@@ -76,6 +76,18 @@ class Protocol(StrictProtocol):
             self._stay(memoryview(data)[upgrade.args[0] :])
         except (HttpParserError, Refused) as error:
             self._refuse(_said_by(error))
+
+    def eof_received(self) -> bool:  # type: ignore[override]
+        """Whether the client may still be there, waiting for its answer."""
+        running = self._running
+        if self._stage != ANSWER or running is None or running.response_started:
+            return False
+        if self.scope["http_version"] != "1.1" or not can_tell():
+            return False
+        self.cycle.keep_alive = False
+        self._sends_no_more = True
+        self._probe()
+        return True
 
     def pause_writing(self) -> None:
         self._stalled_since_s = self.loop.time()
@@ -174,10 +186,26 @@ class Protocol(StrictProtocol):
 
     # --- the end of a connection
 
-    def _look_at_body(self, now_s: float) -> None:
-        if self.flow.read_paused or self._owes_another():  # then it is we who let it wait
+    def _probe(self) -> None:
+        """Of a client that sends no more: is it gone, and if not, will it be?"""
+        self._end_if_reset()
+        running = self._running
+        if running is not None and not running.response_started:
+            self.transport.write(PROBE)
+            self.loop.call_later(ANSWERED_S, self._end_if_reset)
+
+    def _end_if_reset(self) -> None:
+        if not self.transport.is_closing() and was_reset(self.transport):
+            self.transport.abort()
+
+    def _look_at_request(self, now_s: float) -> None:
+        waited_s = now_s - self._since_s
+        if self._stage == HEAD:
+            if waited_s > self._bounds.head_s and not self._owes_another():
+                self._refuse(LATE)
+        elif self.flow.read_paused or self._owes_another():  # then it is we who let it wait
             self._since_s = now_s - self._body_bytes / BODY_BYTES_PER_S
-        elif now_s - self._since_s > self._bounds.body_s + self._body_bytes / BODY_BYTES_PER_S:
+        elif waited_s > self._bounds.body_s + self._body_bytes / BODY_BYTES_PER_S:
             if self.cycle.response_complete:
                 self._leave()
             else:

@@ -151,7 +151,7 @@ class StrictProtocol(HttpToolsProtocol):
             flow=self.flow,
             logger=self.logger,
             access_logger=self.access_logger,
-            access_log=False,
+            access_log=False,  # ours says more, and leaves out the query: it may hold a key
             default_headers=self.server_state.default_headers,
             message_event=asyncio.Event(),
             expect_100_continue=self.expect_100_continue,
