@@ -10,7 +10,17 @@ from typing import Any
 import httpx
 import pytest
 
-from runestone_contract.config import CircuitBreaker, Connections, Pool, Provider, Retry, Timeouts
+from runestone_contract.config import (
+    CircuitBreaker,
+    Connections,
+    Policy,
+    Pool,
+    Provider,
+    Retry,
+    Rule,
+    Target,
+    Timeouts,
+)
 from runestone_sidecar.admit.load import ProviderLoad
 from runestone_sidecar.config.snapshot import Provider as Configured
 from runestone_testing import bundles
@@ -177,7 +187,9 @@ HTML = reply(b"<html>", content_type="text/html")
     ],
 )
 async def test_what_counts_as_a_failure(tmp_path: Path, answer: Any) -> None:
-    async with two(tmp_path, answer, timeouts=Timeouts(first_byte_ms=60)) as (found, _, one, _2):
+    hangs = isinstance(answer, list) and len(answer) == 1
+    timeouts = Timeouts(first_byte_ms=60) if hangs else Timeouts()
+    async with two(tmp_path, answer, timeouts=timeouts) as (found, _, one, _2):
         for _ in range(4):
             assert provider_of(await found.chat()) == SPARE
         assert breaker_of(found) == "OPEN"
@@ -192,6 +204,29 @@ async def test_what_the_client_did_never_counts(tmp_path: Path, status: int) -> 
         assert breaker_of(found) == "CLOSED"
         assert len(one.requests) == 6
         assert load_of(found).score == 1.0
+
+
+@pytest.mark.parametrize("status", [401, 402, 403, 408, 425, 429], ids=str)
+async def test_what_is_no_outage_never_counts(tmp_path: Path, status: int) -> None:
+    async with two(tmp_path, refusal(status)) as (found, clock, one, _):
+        for _ in range(6):
+            assert provider_of(await found.chat()) == SPARE
+            clock.now_s += 61  # every pause is over
+        assert breaker_of(found) == "CLOSED"
+        assert len(one.requests) == 6
+
+
+async def test_a_rule_in_a_hurry_judges_itself(tmp_path: Path) -> None:
+    async with scripts.Provider([scripts.hang()]) as one:
+        rule = Rule(name="all", targets=(Target(pool="shop/pool"),), timeout_ms=30)
+        config = bundles.config(
+            pools=(Pool(id="shop/pool", providers=(at(one),)),),
+            policy=Policy(id="shop/p", default=True, rules=(rule,)),
+        )
+        async with gateway(tmp_path, config) as found:
+            for _ in range(4):
+                assert (await found.chat()).status_code == 504
+            assert breaker_of(found) == "CLOSED"
 
 
 async def test_clients_that_leave_never_count(tmp_path: Path) -> None:
@@ -287,6 +322,22 @@ async def test_when_all_are_limited_another_provider_serves(tmp_path: Path) -> N
         other.answer = OK
         clock.now_s += 10
         assert provider_of(await found.chat()) == SPARE
+
+
+async def test_the_last_word_is_of_who_was_called(tmp_path: Path) -> None:
+    """Of two offers the second is left alone by the time that the first has failed."""
+    async with two(tmp_path, BROKEN) as (found, _, one, other):
+        gate = asyncio.Event()
+        one.answer = [scripts.until(gate), BROKEN]
+        asked = asyncio.create_task(found.chat())
+        await one.requested()
+        load_of(found, SPARE).breaker.open(RULES, 1000.0)
+        load_of(found, SPARE).settle()
+        gate.set()
+        answer = await asked
+        assert answer.status_code == 502
+        assert answer.headers["x-should-retry"] == "false"
+        assert other.requests == []
 
 
 async def test_a_short_wait_is_not_worth_another_provider(tmp_path: Path) -> None:

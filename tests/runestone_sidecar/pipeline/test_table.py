@@ -71,10 +71,8 @@ async def asked(
     root: Path, url: str, *, threshold: int, **fields: Any
 ) -> AsyncIterator[tuple[Gateway, Seen]]:
     """One request to a provider there, with a spare one; the breaker opens at the threshold."""
-    given: dict[str, Any] = {
-        "circuit_breaker": CircuitBreaker(failure_threshold=threshold),
-        "timeouts": Timeouts(connect_ms=80, first_byte_ms=80, idle_ms=80, total_ms=5000),
-    } | fields
+    rules = CircuitBreaker(failure_threshold=threshold)
+    given: dict[str, Any] = {"circuit_breaker": rules} | fields
     retry = Retry(max_attempts=2, initial_backoff_ms=1, max_backoff_ms=1)
     main = bundles.provider(url, credentials=("cred-a", "cred-b"), retry=retry)
     async with scripts.Provider(OK) as other:
@@ -117,6 +115,12 @@ async def test_an_answer_that_is_none(tmp_path: Path, answer: bytes, row: Row) -
 
 
 F = faults
+IMPATIENT: dict[type[faults.UpstreamFault], Timeouts] = {
+    F.FirstByteTimeout: Timeouts(first_byte_ms=80),
+    F.IdleTimeout: Timeouts(idle_ms=80),
+    F.TotalTimeout: Timeouts(total_ms=80),
+    F.ConnectTimeout: Timeouts(connect_ms=80),
+}
 BROKEN: dict[type[faults.UpstreamFault], Any] = {
     F.FirstByteTimeout: [scripts.hang()],
     F.IdleTimeout: [OK[:-5], scripts.hang()],
@@ -131,15 +135,14 @@ BROKEN: dict[type[faults.UpstreamFault], Any] = {
 async def test_an_answer_that_breaks(
     tmp_path: Path, kind: type[faults.UpstreamFault], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    row, fields = FAULTS[kind], {}
+    row = FAULTS[kind]
     if kind is F.BodyTooLarge:
         monkeypatch.setattr(execute, "MAX_REPLY_BYTES", 10)
-    if kind is F.TotalTimeout:
-        fields["timeouts"] = Timeouts(first_byte_ms=9000, total_ms=80)
+    timeouts = IMPATIENT.get(kind, Timeouts())
     calls, spare_asked = CALLS[row.verdict]
     async with scripts.Provider(BROKEN[kind]) as one:
         url = f"{one.url}/v1"
-        async with asked(tmp_path, url, threshold=len(calls), **fields) as (_, seen):
+        async with asked(tmp_path, url, threshold=len(calls), timeouts=timeouts) as (_, seen):
             assert used(one) == calls
             assert seen.spare_asked is spare_asked
             seen.check(row)
@@ -148,7 +151,8 @@ async def test_an_answer_that_breaks(
 @pytest.mark.parametrize("kind", [F.NotConnected, F.ConnectTimeout], ids=lambda kind: kind.__name__)
 async def test_nobody_there(tmp_path: Path, kind: type[faults.UpstreamFault]) -> None:
     with refusing_port() if kind is F.NotConnected else silent_port() as port:
-        async with asked(tmp_path, f"http://127.0.0.1:{port}/v1", threshold=1) as (_, seen):
+        url, timeouts = f"http://127.0.0.1:{port}/v1", IMPATIENT.get(kind, Timeouts())
+        async with asked(tmp_path, url, threshold=1, timeouts=timeouts) as (_, seen):
             assert seen.status == 200
             seen.check(FAULTS[kind])
 

@@ -7,10 +7,12 @@ import pytest
 
 from runestone_sidecar.pipeline.verdicts import (
     FAULTS,
+    Sign,
     Verdict,
     retry_after_s,
     row_of_fault,
     row_of_status,
+    rows,
 )
 from runestone_sidecar.upstream import faults
 
@@ -82,3 +84,34 @@ def test_retry_after_as_a_date() -> None:
 
 def test_retry_after_in_the_past_is_none() -> None:
     assert retry_after_s(formatdate(time() - 30, usegmt=True).encode(), None) is None
+
+
+PINNED = {
+    Sign.ALIVE: {400, 404, 413, 418, 422, 451},
+    Sign.NOTHING: {401, 402, 403, 408, 409, 425, 429},
+    Sign.FAILURE: {204, 302, 405, 500, 502, 503, 504, 529},
+}
+
+
+@pytest.mark.parametrize("sign", PINNED, ids=lambda sign: sign.name)
+def test_what_statuses_say_of_health(sign: Sign) -> None:
+    assert {status for status in PINNED[sign] if row_of_status(status).sign is sign} == PINNED[sign]
+    assert all(row.verdict is not Verdict.CLIENT for row in rows() if row.sign is Sign.FAILURE)
+
+
+@pytest.mark.parametrize(
+    ("fault", "sign"),
+    [
+        pytest.param(faults.PoolExhausted(), Sign.NOTHING, id="no-connection-of-ours"),
+        pytest.param(faults.TotalTimeout(faults.Phase.QUEUE), Sign.NOTHING, id="waiting-for-ours"),
+        pytest.param(faults.TotalTimeout(faults.Phase.HEAD), Sign.FAILURE, id="no-answer"),
+        pytest.param(faults.TotalTimeout(faults.Phase.BODY), Sign.NOTHING, id="a-long-answer"),
+        pytest.param(faults.LostBeforeHead(stale=True), Sign.NOTHING, id="C22-stale"),
+        pytest.param(faults.LostBeforeHead(stale=False), Sign.FAILURE, id="lost"),
+        pytest.param(faults.BodyTooLarge(1), Sign.NOTHING, id="too-large-for-us"),
+        pytest.param(faults.ResolveFailed(), Sign.FAILURE, id="C3-no-such-name"),
+        pytest.param(faults.TlsNotVerified(), Sign.FAILURE, id="C4-not-who-it-should-be"),
+    ],
+)
+def test_what_faults_say_of_health(fault: faults.UpstreamFault, sign: Sign) -> None:
+    assert row_of_fault(fault).sign is sign
