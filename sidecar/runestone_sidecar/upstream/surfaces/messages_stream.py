@@ -32,6 +32,7 @@ from runestone_sidecar.upstream.surfaces.messages_reply import (
 )
 
 _MAX_BLOCKS: Final = 1_024
+_MAX_BLANK_CHARS: Final = 1_024  # before they are a text after all
 _MAX_HELD_CHARS: Final = 8 * 1024 * 1024  # of arguments, and of what waits
 
 
@@ -162,8 +163,7 @@ class MessagesSink:
         newest = self._queue[-1] if self._queue else None
         if not isinstance(newest, Text):
             self._blank += text
-            if not self._blank.strip():
-                self._hold(text)
+            if len(self._blank) < _MAX_BLANK_CHARS and not self._blank.strip():
                 return
             text, self._blank = self._blank, ""
             newest = Text(self._block_count)
@@ -229,4 +229,4 @@ class MessagesSink:
     def _hold(self, text: str) -> None:
         self._held_chars += len(text)
         if self._held_chars > _MAX_HELD_CHARS:
-            raise BadReply("the tool calls of the stream are too long")
+            raise BadReply("a block of the stream is too long to be held")

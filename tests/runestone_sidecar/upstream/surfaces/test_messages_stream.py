@@ -323,11 +323,6 @@ BAD: dict[str, list[dict[str, Any]]] = {
         chunk(tool_calls=[more("}", 0)]),
         chunk("tool_calls", tool_calls=[more("}", 1)]),
     ],
-    "endless arguments": [chunk(tool_calls=[call('{"x":"' + "y" * 8 * 1024 * 1024)])],
-    "endless blocks": [
-        chunk("stop", tool_calls=[call("{}", n, id=f"c{n}") for n in range(1_025)]),
-    ],
-    "endless blanks": [chunk(content=" " * 8 * 1024 * 1024), chunk(content=" ")],
 }
 
 
@@ -339,6 +334,37 @@ def test_faults_c16_c18_what_is_no_stream_of_a_chat(chunks: list[dict[str, Any]]
         said.extend(sink.feed(each) for each in chunks)
         said.append(sink.finish())
     assert b"message_stop" not in b"".join(said)
+
+
+HUGE = "y" * 8 * 1024 * 1024
+ENDLESS: dict[str, list[dict[str, Any]]] = {
+    "arguments": [chunk(tool_calls=[call('{"x":"')]), chunk(tool_calls=[more(HUGE)])],
+    "waiting": [chunk(tool_calls=[call("{")]), chunk(content="x" + HUGE)],
+    "blocks": [chunk(tool_calls=[call("{}", n, id=f"c{n}") for n in range(1_025)])],
+    "a refusal": [chunk(refusal=HUGE), chunk(refusal=".")],
+}
+
+
+@pytest.mark.parametrize("chunks", ENDLESS.values(), ids=ENDLESS)
+def test_fault_c18_what_is_held_is_bounded(chunks: list[dict[str, Any]]) -> None:
+    sink = MessagesSink(REQUEST)
+    *first, last = chunks
+    for each in first:
+        sink.feed(each)
+    with pytest.raises(BadReply):
+        sink.feed(last)
+
+
+def test_blanks_are_held_for_a_while_only() -> None:
+    sink = MessagesSink(REQUEST)
+    sink.feed(chunk(content=" " * 1_023))
+    assert b"text_delta" in sink.feed(chunk(content=" "))
+
+
+def test_a_long_text_is_not_held() -> None:
+    sink = MessagesSink(REQUEST)
+    for _ in range(3):
+        assert len(sink.feed(chunk(content=HUGE))) > len(HUGE)
 
 
 def test_a_call_that_the_limit_cut_has_told_what_came() -> None:
