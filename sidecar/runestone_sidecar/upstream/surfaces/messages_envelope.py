@@ -32,7 +32,8 @@ def error_event(error: GatewayError) -> bytes:
 
 
 def _message(error: GatewayError) -> str:
-    """This envelope has no place for the param but the text."""
-    if error.param is None or error.param in error.message:
+    """This envelope has no place for the param but the text; a provider's own text names it."""
+    param = None if isinstance(error, ProviderRefused) else error.param
+    if param is None or param in error.message:
         return error.message
-    return f"{error.param}: {error.message}"
+    return f"{param}: {error.message}"

@@ -140,6 +140,11 @@ ERRORS: dict[str, tuple[GatewayError, str, str]] = {
     "draining": (Draining("No."), "overloaded_error", "No."),
     "timeout": (UpstreamTimeout("No."), "timeout_error", "No."),
     "provider's 400": (ProviderRefused("No."), "invalid_request_error", "No."),
+    "provider's param": (
+        ProviderRefused("thinking: No.", param="reasoning_effort"),
+        "invalid_request_error",
+        "thinking: No.",
+    ),
     "provider's 404": (ProviderRefused("No.", provider_status=404), "not_found_error", "No."),
     "provider's 413": (ProviderRefused("No.", provider_status=413), "request_too_large", "No."),
     "provider's 422": (ProviderRefused("No.", provider_status=422), "invalid_request_error", "No."),
