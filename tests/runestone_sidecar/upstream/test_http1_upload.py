@@ -218,6 +218,17 @@ async def test_provider_that_stops_reading_is_silent(client: Client) -> None:
             await upload(client, origin_of(provider), Endless(800), None, deadlines=limits)
 
 
+async def test_provider_that_stops_reading_after_a_slow_client_is_silent(client: Client) -> None:
+    limits = Deadlines(connect_s=5, first_byte_s=0.2, idle_s=5, total_s=60)
+    gate = asyncio.Event()
+    asyncio.get_running_loop().call_later(0.5, gate.set)
+    pieces = Pieces(b"first", gate, *[bytes(MIB)] * 50)
+    async with Provider(on_connect=[read_head(), hang()]) as provider:
+        with pytest.raises(FirstByteTimeout):
+            async with asyncio.timeout(20):
+                await upload(client, origin_of(provider), pieces, None, deadlines=limits)
+
+
 async def test_provider_that_has_all_and_says_nothing_is_silent(client: Client) -> None:
     limits = Deadlines(connect_s=5, first_byte_s=0.2, idle_s=5, total_s=30)
     async with Provider([hang()]) as provider:
