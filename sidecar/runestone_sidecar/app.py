@@ -22,6 +22,7 @@ from runestone_sidecar.config.holder import Holder
 from runestone_sidecar.config.snapshot import Snapshot
 from runestone_sidecar.config.source import Source
 from runestone_sidecar.edge.bounds import Bounds
+from runestone_sidecar.edge.count import TokenCount
 from runestone_sidecar.edge.door import Door, connections_within, limit_of_files
 from runestone_sidecar.edge.estimate import CostEstimate
 from runestone_sidecar.edge.exchange import Exchanges
@@ -46,7 +47,9 @@ from runestone_sidecar.upstream.pool import Client
 from runestone_sidecar.upstream.surfaces.base import Surface
 from runestone_sidecar.upstream.surfaces.chat import OPENAI_CHAT
 from runestone_sidecar.upstream.surfaces.completions import COMPLETIONS
+from runestone_sidecar.upstream.surfaces.count_tokens import COUNT_TOKENS
 from runestone_sidecar.upstream.surfaces.embeddings import EMBEDDINGS
+from runestone_sidecar.upstream.surfaces.messages import MESSAGES
 from runestone_sidecar.upstream.surfaces.responses import RESPONSES
 
 BACKLOG = 4096
@@ -60,6 +63,7 @@ SURFACES: Final[Mapping[str, Surface]] = {
     "/v1/chat/completions": OPENAI_CHAT,
     "/v1/completions": COMPLETIONS,
     "/v1/embeddings": EMBEDDINGS,
+    "/v1/messages": MESSAGES,
     "/v1/responses": RESPONSES,
 }
 
@@ -103,10 +107,17 @@ def build(settings: Settings) -> Parts:
         path: Generation(surface, router, executor, limiter, settings.max_body_bytes)
         for path, surface in SURFACES.items()
     }
-    accounts = {
-        "/v1/models": ("GET", Models().answer),
-        "/v1/usage": ("GET", UsageReport(metrics.traffic, limiter, int(time.time())).answer),
-        "/v1/cost/estimate": ("POST", CostEstimate(router, settings.max_body_bytes).answer),
+    limit = settings.max_body_bytes
+    usage = UsageReport(metrics.traffic, limiter, int(time.time()))
+    others = {
+        "/v1/models": ("GET", Models().answer, OPENAI_CHAT),
+        "/v1/usage": ("GET", usage.answer, OPENAI_CHAT),
+        "/v1/cost/estimate": ("POST", CostEstimate(router, limit).answer, OPENAI_CHAT),
+        "/v1/messages/count_tokens": (
+            "POST",
+            TokenCount(router, executor, limit).answer,
+            COUNT_TOKENS,
+        ),
     }
     passthrough = PassThrough(
         Destinations(router),
@@ -139,7 +150,7 @@ def build(settings: Settings) -> Parts:
         lines=lines,
         checks=checks,
         health=health,
-        api=build_api(exchanges, generations, accounts, passthrough.answer, health),
+        api=build_api(exchanges, generations, others, passthrough.answer, health),
         health_app=build_health(health),
     )
 

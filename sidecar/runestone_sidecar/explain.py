@@ -91,7 +91,6 @@ def _incoming(question: dict[str, Any]) -> Incoming:
     return Incoming(
         surface=OPENAI_CHAT,
         request=parse(OPENAI_CHAT, body, request_id="explain", now_s=time.time()),
-        body_bytes=len(orjson.dumps(body)),
         header=lambda name: headers.get(name.lower()),
         clock=time.monotonic,
     )

@@ -32,6 +32,7 @@ from runestone_sidecar.upstream.surfaces.codec import can_serve
 # Estimates are not counts: only what is far too long for a model is kept from it here.
 CONTEXT_MARGIN: Final = 1.25
 _CONTEXT: Final = "ContextWindow"
+NOT_OF_THIS_API: Final = "model_not_supported"  # a refusal's code
 
 
 @dataclass(slots=True)
@@ -283,7 +284,7 @@ def _nobody(targets: Iterable[Target], model: str, query: Query) -> GatewayError
         return BadRequest(
             f"The model '{model}' cannot be used with this endpoint.",
             param="model",
-            code="model_not_supported",
+            code=NOT_OF_THIS_API,
         )
     return NoProvider(f"No provider of model '{model}' can take this request right now.")
 

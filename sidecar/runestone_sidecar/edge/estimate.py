@@ -31,7 +31,6 @@ class CostEstimate:
             Incoming(
                 surface=OPENAI_CHAT,
                 request=request,
-                body_bytes=len(raw),
                 header=header_text(scope),
                 clock=asyncio.get_running_loop().time,
             )

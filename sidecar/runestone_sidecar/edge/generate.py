@@ -55,7 +55,6 @@ class Generation:
             Incoming(
                 surface=self.surface,
                 request=request,
-                body_bytes=len(raw),
                 header=header_text(scope),
                 clock=asyncio.get_running_loop().time,
             ),

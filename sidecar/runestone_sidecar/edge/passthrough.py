@@ -30,6 +30,7 @@ from runestone_sidecar.errors import (
     UnsupportedMedia,
 )
 from runestone_sidecar.pipeline.forward import (
+    BYTES_PER_TOKEN,
     Call,
     Destinations,
     Forwarder,
@@ -37,7 +38,6 @@ from runestone_sidecar.pipeline.forward import (
     check_unrestricted,
 )
 from runestone_sidecar.pipeline.plan import Record
-from runestone_sidecar.pipeline.prepare import BYTES_PER_TOKEN
 from runestone_sidecar.pipeline.spending import reserve
 from runestone_sidecar.telemetry.traffic import NONE
 from runestone_sidecar.upstream.dialects.base import Request

@@ -62,33 +62,33 @@ class Api:
 def build_api(
     exchanges: Exchanges,
     generations: Mapping[str, Generation],
-    accounts: Mapping[str, tuple[str, Answer]],
+    others: Mapping[str, tuple[str, Answer, Surface]],
     passthrough: Answer,
     health: Health,
 ) -> Api:
-    """The API port's application, by path: `generations` ask a model, `accounts` (a method and its
-    answer) tell a key what it may use and has used, `passthrough` hands on to a provider."""
+    """The API port's application, by path: `generations` ask a model, `others` (a method, its
+    answer and in whose words errors are told) tell of it, `passthrough` hands on to a provider."""
 
     async def unknown(scope: Scope, receive: Receive, send: Send) -> None:
         await exchanges.refuse(scope, send, NotFound("There is no such URL here."))
 
-    def endpoint(method: str, answer: Answer) -> Endpoint:
-        return Endpoint(method, answer, exchanges)
+    def endpoint(method: str, answer: Answer, surface: Surface) -> Endpoint:
+        return Endpoint(method, answer, exchanges, surface)
 
     handed_on = HandedOn(passthrough, exchanges)
     return Api(
         fixed={
             **{
-                path: Endpoint("POST", found.answer, exchanges, found.surface)
+                path: endpoint("POST", found.answer, found.surface)
                 for path, found in generations.items()
             },
-            **{path: endpoint(method, answer) for path, (method, answer) in accounts.items()},
+            **{path: endpoint(*other) for path, other in others.items()},
         },
         others=Router(
             [
                 *(Route(f"/v1/{name}/{{rest:path}}", handed_on) for name in HANDED_ON),
                 *(Route(f"/v1/{name}", handed_on) for name in HANDED_ON),
-                Route("/v1/models/{model:path}", endpoint("GET", accounts["/v1/models"][1])),
+                Route("/v1/models/{model:path}", endpoint(*others["/v1/models"])),
                 *health.public_routes(),
             ],
             redirect_slashes=False,

@@ -4,7 +4,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import Any
 
-from runestone_sidecar.admit.limits import Limiter
+from runestone_sidecar.admit.limits import BUDGET, Limiter, LimitState
 from runestone_sidecar.edge.estimate import usd
 from runestone_sidecar.edge.exchange import Caller
 from runestone_sidecar.edge.request import Receive, Scope, Send
@@ -54,15 +54,7 @@ class UsageReport:
                 for model, used in sorted(models.items())
                 if model != NONE
             ],
-            "limits": [
-                {
-                    "limit": state.kind,
-                    "max": state.limit,
-                    "remaining": state.remaining,
-                    "reset_seconds": state.reset_s,
-                }
-                for state in self.limiter.state(principal)
-            ],
+            "limits": [_limit(state) for state in self.limiter.state(principal)],
         }
         await send_json(send, record, shown)
 
@@ -78,6 +70,18 @@ class UsageReport:
                 found[model].output_tokens += spent.output_tokens
                 found[model].cost_picodollars += spent.cost_picodollars
         return found
+
+
+def _limit(state: LimitState) -> dict[str, Any]:
+    """A budget in USD, as decimal strings; the others in requests or tokens."""
+    is_money = state.kind == BUDGET
+    shown: dict[str, Any] = {
+        "limit": state.kind,
+        "max": usd(state.limit) if is_money else state.limit,
+        "remaining": usd(state.remaining) if is_money else state.remaining,
+        "reset_seconds": round(state.reset_s, 3),
+    }
+    return shown | {"period": state.period} if is_money else shown
 
 
 def _add(total: _Used, used: _Used) -> None:

@@ -22,7 +22,6 @@ from runestone_sidecar.errors import (
 from runestone_sidecar.pipeline.failure import AttemptFailed, of_fault
 from runestone_sidecar.pipeline.outcomes import Outcomes, Turn
 from runestone_sidecar.pipeline.plan import Plan, Record
-from runestone_sidecar.pipeline.prepare import BYTES_PER_TOKEN
 from runestone_sidecar.pipeline.tries import Tries, deadlines_of, read_refusal
 from runestone_sidecar.pipeline.verdicts import BAD_REPLY, OTHER_4XX, row_of_fault
 from runestone_sidecar.telemetry.traffic import NONE
@@ -33,6 +32,7 @@ from runestone_sidecar.upstream.outgoing import Upload
 from runestone_sidecar.upstream.response import Response
 from runestone_sidecar.upstream.surfaces.passthrough import PASSTHROUGH
 
+BYTES_PER_TOKEN: Final = 4  # of a body whose fields are not known here
 SMALL_REPLY_BYTES: Final = 256 * 1024  # JSON up to this is here as a whole before it is answered
 OCTETS: Final = b"application/octet-stream"
 

@@ -9,8 +9,8 @@ from runestone_sidecar.config.snapshot import Principal, Snapshot
 from runestone_sidecar.pipeline.plan import Plan
 from runestone_sidecar.upstream.dialects.base import Request
 from runestone_sidecar.upstream.surfaces.base import Surface
+from runestone_sidecar.upstream.tokens import estimate_request
 
-BYTES_PER_TOKEN: Final = 4  # English text; JSON's own characters make it a little high
 OUTPUT_TOKENS: Final = 512  # expected where the request sets no limit
 
 
@@ -20,7 +20,6 @@ class Incoming:
 
     surface: Surface
     request: Request
-    body_bytes: int
     header: Callable[[str], str | None]
     clock: Callable[[], float]  # the event loop's
 
@@ -58,7 +57,7 @@ def build_query(incoming: Incoming) -> Query:
         surface=incoming.surface,
         model=incoming.request.model,
         needs=traits.needs,
-        input_tokens=incoming.body_bytes // BYTES_PER_TOKEN,
+        input_tokens=estimate_request(incoming.request.body),
         output_tokens=traits.max_output_tokens or OUTPUT_TOKENS,
         max_output_tokens=traits.max_output_tokens,
         user=traits.user,
