@@ -199,3 +199,8 @@ class Provider(ApiModel):
     def endpoint(self) -> str:
         """The base URL in force, without a trailing slash."""
         return (self.base_url or VENDOR_URLS[self.type]).rstrip("/")
+
+    @property
+    def is_at_vendor(self) -> bool:
+        """Whether it is the vendor itself, not somebody who speaks its format."""
+        return self.endpoint == VENDOR_URLS[self.type]

@@ -26,6 +26,7 @@ from runestone_operator.compiler.prices import known_model
 from runestone_operator.compiler.verdicts import Problem
 
 _UNKNOWN_MODEL_CAPABILITIES: Final = ("Chat", "Streaming")
+_VENDORS_API: Final = "Responses"
 _CREDENTIALS_MISSING: Final = "CredentialsMissing"
 _AUTHORITY_MISSING: Final = "CertificateAuthorityMissing"
 
@@ -123,7 +124,7 @@ def _provider(provider: api.Provider, findings: _Findings) -> wire.Provider:
         priority=provider.priority,
         weight=provider.weight,
         headers=tuple(sorted(provider.headers.items())),
-        models=tuple(_model(model) for model in provider.models),
+        models=tuple(_model(model, at_vendor=provider.is_at_vendor) for model in provider.models),
         timeouts=wire.Timeouts(
             connect_ms=provider.timeouts.connect_ms,
             first_byte_ms=provider.timeouts.first_byte_ms,
@@ -157,12 +158,14 @@ def _health_check(check: HealthCheck) -> wire.HealthCheck:
     return wire.HealthCheck(mode=check.mode.value, interval_ms=check.interval_ms)
 
 
-def _model(model: api.Model) -> wire.Model:
+def _model(model: api.Model, *, at_vendor: bool) -> wire.Model:
     known = known_model(upstream=model.name_at_provider, name=model.name)
     capabilities: tuple[str, ...] = _UNKNOWN_MODEL_CAPABILITIES
     window, most_output, prices = model.context_window, model.max_output_tokens, None
     if known:
         capabilities, prices = known.capabilities, known.prices
+        if not at_vendor:  # others serve these models too, few of them by this API
+            capabilities = tuple(each for each in capabilities if each != _VENDORS_API)
         window = known.context_window if window is None else window
         if most_output is None and known.max_output_tokens is not None:
             most_output = min(window, known.max_output_tokens)
