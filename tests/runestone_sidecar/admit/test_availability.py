@@ -1,0 +1,214 @@
+"""Who is left alone, who stands behind, and what is told: routing with state, on our own clock."""
+
+import random
+from dataclasses import dataclass, field
+
+import pytest
+
+from runestone_contract.config import CircuitBreaker, Config, Policy, Pool, Provider, Rule, Target
+from runestone_sidecar.admit.cooldown import Reason
+from runestone_sidecar.admit.load import SICK, LoadStore, ProviderLoad
+from runestone_sidecar.admit.route import Query, Router, Trace
+from runestone_sidecar.config.build import Credentials
+from runestone_sidecar.config.snapshot import Snapshot
+from runestone_sidecar.errors import GatewayError, NoProvider, RateLimited
+from runestone_sidecar.upstream.surfaces.chat import OPENAI_CHAT
+from runestone_testing import bundles
+
+RULES = CircuitBreaker(failure_threshold=1, open_for_ms=30_000)
+KEYS = Credentials(digest="", values={"cred-a": "sk-one", "cred-b": "sk-two"})
+
+
+def provider(name: str, priority: int = 0) -> Provider:
+    made = bundles.provider(
+        "http://127.0.0.1:1", name=name, priority=priority, credentials=("cred-a", "cred-b")
+    )
+    return made.model_copy(update={"circuit_breaker": RULES})
+
+
+@dataclass
+class World:
+    """One pool, and the state that routing looks at."""
+
+    snapshot: Snapshot
+    now_s: float = 0.0
+    trace: Trace = field(default_factory=Trace)
+    store: LoadStore = field(init=False)
+    router: Router = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.store = LoadStore(clock=lambda: self.now_s)
+        self.router = Router(load=self.store, random=random.Random(1))
+
+    def load(self, name: str) -> ProviderLoad:
+        return self.store.of(f"shop/pool/{name}")
+
+    def order(self) -> list[str]:
+        principal = next(iter(self.snapshot.keys.values()))
+        query = Query(
+            surface=OPENAI_CHAT,
+            model="gpt-4o-mini",
+            needs=frozenset({"Chat"}),
+            input_tokens=1,
+            output_tokens=1,
+            max_output_tokens=None,
+            user=None,
+            header=lambda _: None,
+        )
+        decision = self.router.decide(self.snapshot, principal, query, self.trace)
+        return [offer.provider.name for offer in decision.offers]
+
+    def refusal(self) -> GatewayError:
+        with pytest.raises(GatewayError) as raised:
+            self.order()
+        return raised.value
+
+    def trip(self, name: str) -> None:
+        load = self.load(name)
+        load.breaker.failed(RULES, self.now_s)
+        load.settle()
+
+    def sicken(self, name: str) -> None:
+        load = self.load(name)
+        while load.score >= SICK:
+            load.observe_outcome(0.0, self.now_s)
+        load.settle()
+
+    def pause(self, name: str, reason: Reason, *seconds: float) -> None:
+        """The first credential, and the second; for an overload the provider."""
+        load = self.load(name)
+        credentials = self.snapshot.providers()[0].credentials
+        for number, wait_s in enumerate(seconds):
+            whose = None if reason is Reason.OVERLOADED else credentials[number]
+            load.cooldowns.pause(whose, reason, wait_s, self.now_s)
+        load.settle()
+
+
+def world(*providers: Provider, strategy: str = "Priority", policy: str = "Default") -> World:
+    rule = Rule(name="all", targets=(Target(pool="shop/pool"),), policy=policy)
+    config = Config(
+        namespace="shop",
+        pools=(Pool(id="shop/pool", strategy=strategy, providers=providers),),
+        keys=(bundles.key(),),
+        policies=(Policy(id="shop/p", default=True, rules=(rule,)),),
+    )
+    return World(bundles.snapshot(config, KEYS))
+
+
+def three(**fields: str) -> World:
+    return world(*map(provider, "abc"), **fields)
+
+
+def test_an_open_breaker_is_left_out_until_its_time_is_up() -> None:
+    it = three()
+    it.trip("a")
+    assert it.order() == ["b", "c"]
+    assert it.trace.rejected == [("shop/pool/a", "gpt-4o-mini", "BreakerOpen")]
+    it.now_s = 30.0
+    assert it.order() == ["a", "b", "c"]
+
+
+def test_cooling_credentials_leave_out_their_provider_once_all_are() -> None:
+    it = three()
+    it.pause("a", Reason.RATE_LIMITED, 9)
+    assert it.order() == ["a", "b", "c"]
+    it.pause("a", Reason.RATE_LIMITED, 9, 5)
+    assert it.order() == ["b", "c"]
+    assert it.trace.rejected == [("shop/pool/a", "gpt-4o-mini", "CoolingDown")]
+    it.now_s = 5.0
+    assert it.order() == ["a", "b", "c"]
+
+
+def test_an_overload_leaves_out_its_provider() -> None:
+    it = three()
+    it.pause("b", Reason.OVERLOADED, 9)
+    assert it.order() == ["a", "c"]
+
+
+def test_where_all_keys_are_refused_a_provider_is_the_last_hope() -> None:
+    it = three()
+    it.pause("a", Reason.REFUSED, 60)
+    assert it.order() == ["a", "b", "c"]
+    it.pause("a", Reason.REFUSED, 60, 60)
+    assert it.order() == ["b", "c", "a"]
+    it.trip("b")
+    it.trip("c")
+    assert it.order() == ["a"]
+
+
+def test_when_all_are_limited_the_soonest_is_told() -> None:
+    it = three()
+    it.pause("a", Reason.RATE_LIMITED, 30, 20)
+    it.pause("b", Reason.RATE_LIMITED, 9, 40)
+    it.pause("c", Reason.RATE_LIMITED, 50, 50)
+    it.now_s = 2.0
+    error = it.refusal()
+    assert isinstance(error, RateLimited)
+    assert error.retry_after_s == 7.0
+    assert not error.exhausted
+
+
+@pytest.mark.parametrize("other", ["breaker", "overload"])
+def test_when_not_all_are_limited_it_is_no_rate_limit(other: str) -> None:
+    it = world(provider("a"), provider("b"))
+    it.pause("a", Reason.RATE_LIMITED, 20, 20)
+    if other == "breaker":
+        it.trip("b")
+    else:
+        it.pause("b", Reason.OVERLOADED, 30)
+    error = it.refusal()
+    assert isinstance(error, NoProvider)
+    assert error.retry_after_s == 20.0
+
+
+STRATEGIES = ["Priority", "RoundRobin", "Weighted", "LeastBusy", "LowestLatency", "LowestCost"]
+
+
+@pytest.mark.parametrize("strategy", [*STRATEGIES, "Random"])
+@pytest.mark.parametrize("policy", ["Default", "Cost"])
+def test_the_sick_stand_behind_whatever_the_strategy(strategy: str, policy: str) -> None:
+    it = three(strategy=strategy, policy=policy)
+    it.sicken("a")
+    for _ in range(9):
+        order = it.order()
+        assert (order[-1], sorted(order)) == ("a", ["a", "b", "c"])
+
+
+def test_round_robin_among_the_healthy_stays_in_turn() -> None:
+    it = three(strategy="RoundRobin")
+    it.sicken("b")
+    assert [it.order() for _ in range(4)] == [
+        ["a", "c", "b"],
+        ["c", "a", "b"],
+        ["c", "a", "b"],
+        ["a", "c", "b"],
+    ]
+
+
+def test_the_sick_stand_behind_their_own_priority_alone() -> None:
+    it = world(
+        *(provider(name, priority) for name, priority in zip("abcd", (0, 0, 1, 1), strict=True))
+    )
+    it.sicken("a")
+    it.sicken("c")
+    assert it.order() == ["b", "a", "d", "c"]
+
+
+def test_nobody_is_sick_for_ever() -> None:
+    it = three()
+    it.sicken("a")
+    it.now_s = 60.0
+    assert it.order() == ["a", "b", "c"]
+
+
+def test_a_score_moves_with_what_calls_come_to() -> None:
+    load, scores = ProviderLoad(), []
+    for goodness in (0.0, 0.0, 0.0, 1.0, 0.5):
+        load.observe_outcome(goodness, 0.0)
+        scores.append(round(load.score, 3))
+    assert scores == [0.75, 0.562, 0.422, 0.566, 0.55]
+    for _ in range(99):
+        load.observe_outcome(1.0, 0.0)
+    assert load.score == 1.0
+    load.settle()
+    assert not load.marred
