@@ -17,7 +17,6 @@ from uvicorn.server import ServerState
 
 from runestone_sidecar.edge.door import Door
 from runestone_sidecar.edge.head import (
-    METHODS,
     SLASH,
     Head,
     Refused,
@@ -96,11 +95,10 @@ class StrictProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         parser, url = self.parser, self.url
         method, version = parser.get_method(), parser.get_http_version()
-        if (
+        if (  # looked at closely only where something may be wrong
             self._hosts != 1
             or version != "1.1"
             or self._is_coded
-            or method not in METHODS
             or url[0] != SLASH
             or b"#" in url
             or len(url) > self._bounds.url_bytes
