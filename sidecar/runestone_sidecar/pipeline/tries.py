@@ -153,6 +153,6 @@ def deadlines_of(plan: Plan, deadlines: Deadlines) -> Deadlines:
 async def read_refusal(dialect: Dialect, response: Response) -> AttemptFailed:
     try:
         body = await response.read(MAX_ERROR_BYTES)
-    except faults.BodyTooLarge:
+    except faults.UpstreamFault:  # too large, cut, silent: its status says enough
         body = b""
     return of_refusal(response, dialect.read_error(response.status, body))

@@ -104,7 +104,8 @@ FAULTS: Final[Mapping[type[faults.UpstreamFault], Row]] = {
     faults.FirstByteTimeout: _failure("no first byte in time", Verdict.PROVIDER),
     faults.IdleTimeout: _failure("silence within the answer", Verdict.PROVIDER),
     faults.TotalTimeout: _failure("took too long as a whole", Verdict.PROVIDER),
-    faults.ConnectionLost: _failure("connection lost before the answer was whole", Verdict.RETRY),
+    faults.LostMidBody: _failure("connection lost within the answer", Verdict.PROVIDER),
+    faults.ConnectionLost: _failure("connection lost before an answer began", Verdict.RETRY),
     faults.BadResponse: _failure("no HTTP, or HTTP of two meanings", Verdict.PROVIDER),
     faults.BodyTooLarge: Row("an answer larger than we hold", Verdict.PROVIDER),
 }
@@ -135,8 +136,11 @@ def row_of_status(status: int, code: str | None = None) -> Row:
 def row_of_fault(fault: faults.UpstreamFault) -> Row:
     if fault.phase is faults.Phase.QUEUE:  # whatever ran out while we waited for ourselves
         return FAULTS[faults.PoolExhausted]
-    if isinstance(fault, faults.LostBeforeHead) and fault.stale:
-        return STALE
+    if isinstance(fault, faults.LostBeforeHead):
+        if fault.stale:
+            return STALE
+        if fault.begun:  # it was being answered, and is paid for, as one that is lost later
+            return FAULTS[faults.LostMidBody]
     if isinstance(fault, faults.TotalTimeout) and fault.phase is faults.Phase.BODY:
         return OUT_OF_TIME
     return next(FAULTS[kind] for kind in type(fault).__mro__ if kind in FAULTS)

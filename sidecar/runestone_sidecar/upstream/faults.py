@@ -112,14 +112,15 @@ class LostBeforeHead(ConnectionLost):
     """`stale`: a connection kept from an earlier call went away before any byte of an answer.
 
     It is what happens when the provider closes an idle connection just as we write on it; the
-    request was then most likely not read, but nobody can know.
+    request was then most likely not read, but nobody can know. `begun`: a part of a head had come.
     """
 
     kind = "lost_before_head"
 
-    def __init__(self, detail: str = "", *, stale: bool) -> None:
+    def __init__(self, detail: str = "", *, stale: bool, begun: bool = False) -> None:
         super().__init__(Phase.HEAD, detail)
         self.stale = stale
+        self.begun = begun
 
 
 class LostMidBody(ConnectionLost):

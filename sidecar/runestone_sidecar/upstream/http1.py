@@ -352,7 +352,8 @@ class Connection(asyncio.Protocol):
         if response.status:
             self._fail(LostMidBody(detail))
         else:
-            self._fail(LostBeforeHead(detail, stale=self._served > 0 and not self._heard))
+            begun = self._heard
+            self._fail(LostBeforeHead(detail, stale=self._served > 0 and not begun, begun=begun))
 
     def _fail(self, fault: Exception) -> None:
         if self._response is not None:

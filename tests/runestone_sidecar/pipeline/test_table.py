@@ -125,7 +125,8 @@ BROKEN: dict[type[faults.UpstreamFault], Any] = {
     F.FirstByteTimeout: [scripts.hang()],
     F.IdleTimeout: [OK[:-5], scripts.hang()],
     F.TotalTimeout: [scripts.hang()],
-    F.ConnectionLost: [OK[:-5], scripts.reset()],
+    F.ConnectionLost: [scripts.reset()],
+    F.LostMidBody: [OK[:-5], scripts.reset()],
     F.BadResponse: b"220 smtp.example ESMTP\r\n\r\n",
     F.BodyTooLarge: OK,
 }

@@ -48,7 +48,7 @@ def test_every_fault_has_a_verdict(kind: type[faults.UpstreamFault]) -> None:
     fault = kind.__new__(kind)
     faults.UpstreamFault.__init__(fault, faults.Phase.HEAD)
     if isinstance(fault, faults.LostBeforeHead):
-        fault.stale = False
+        fault.stale = fault.begun = False
     assert row_of_fault(fault) in FAULTS.values()
 
 
@@ -108,6 +108,7 @@ def test_what_statuses_say_of_health(sign: Sign) -> None:
         pytest.param(faults.TotalTimeout(faults.Phase.BODY), Sign.NOTHING, id="a-long-answer"),
         pytest.param(faults.LostBeforeHead(stale=True), Sign.NOTHING, id="C22-stale"),
         pytest.param(faults.LostBeforeHead(stale=False), Sign.FAILURE, id="lost"),
+        pytest.param(faults.LostMidBody(), Sign.FAILURE, id="C22-cut"),
         pytest.param(faults.BodyTooLarge(1), Sign.NOTHING, id="too-large-for-us"),
         pytest.param(faults.ResolveFailed(), Sign.FAILURE, id="C3-no-such-name"),
         pytest.param(faults.TlsNotVerified(), Sign.FAILURE, id="C4-not-who-it-should-be"),
@@ -115,3 +116,20 @@ def test_what_statuses_say_of_health(sign: Sign) -> None:
 )
 def test_what_faults_say_of_health(fault: faults.UpstreamFault, sign: Sign) -> None:
     assert row_of_fault(fault).sign is sign
+
+
+@pytest.mark.parametrize(
+    ("fault", "verdict"),
+    [
+        pytest.param(faults.LostBeforeHead(stale=True), Verdict.RETRY, id="C22-kept"),
+        pytest.param(faults.LostBeforeHead(stale=False), Verdict.RETRY, id="C22-no-byte"),
+        pytest.param(
+            faults.LostBeforeHead(stale=False, begun=True), Verdict.PROVIDER, id="C22-half-a-head"
+        ),
+        pytest.param(faults.LostMidBody(), Verdict.PROVIDER, id="C22-half-an-answer"),
+    ],
+)
+def test_the_same_provider_is_not_asked_again_once_it_answers(
+    fault: faults.UpstreamFault, verdict: Verdict
+) -> None:
+    assert row_of_fault(fault).verdict is verdict
