@@ -43,12 +43,15 @@ _PROVIDER: Final = HEADER_PROVIDER.encode()
 _MODEL: Final = HEADER_MODEL.encode()
 _ATTEMPTS: Final = HEADER_ATTEMPTS.encode()
 _CONFIG: Final = HEADER_CONFIG.encode()
+_ANTHROPICS: Final = frozenset({"messages", "count_tokens"})
 
 Headers = list[tuple[bytes, bytes]]
 
 
 def reply_headers(record: Record, content_type: bytes) -> Headers:
     headers = [(b"content-type", content_type), (_REQUEST_ID, record.request_id.encode())]
+    if record.surface.name in _ANTHROPICS:
+        headers.append((b"request-id", record.request_id.encode()))  # where its SDKs look
     if record.config:
         headers.append((_CONFIG, record.config[:12].encode()))
     if record.offer is not None:

@@ -128,7 +128,7 @@ class HealthChecks:
                 provider.origin,
                 method=b"GET",
                 target=provider.base_path + provider.dialect.models_path,
-                headers=provider.heads[credential],
+                headers=provider.heads[credential] + provider.dialect.version,
                 body=b"",
                 deadlines=DEADLINES,
             )

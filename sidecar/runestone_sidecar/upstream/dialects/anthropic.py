@@ -7,7 +7,12 @@ from typing import Final
 
 import orjson
 
-from runestone_sidecar.upstream.dialects.anthropic_native import PATH, CountTokens, Messages
+from runestone_sidecar.upstream.dialects.anthropic_native import (
+    PATH,
+    VERSION,
+    CountTokens,
+    Messages,
+)
 from runestone_sidecar.upstream.dialects.anthropic_reply import read_message
 from runestone_sidecar.upstream.dialects.anthropic_request import messages_request
 from runestone_sidecar.upstream.dialects.anthropic_stream import AnthropicStream
@@ -22,9 +27,6 @@ from runestone_sidecar.upstream.dialects.base import (
 )
 from runestone_sidecar.upstream.dialects.provider_error import read_error
 
-# The version after it (2026-10-21) refuses temperature and top_p for every model.
-_VERSION: Final = (b"anthropic-version", b"2023-06-01")
-
 
 class MessagesFromChat:
     """A chat as a Messages request."""
@@ -35,7 +37,7 @@ class MessagesFromChat:
         except orjson.JSONEncodeError:
             # What was decoded can be encoded, unless it is nested deeper than the encoder goes.
             raise Untranslatable("The request is nested too deeply.") from None
-        return Rendered(path=PATH, body=body)
+        return Rendered(path=PATH, body=body, headers=VERSION)
 
     def read(self, request: Request, body: bytes) -> Reply:
         return read_message(request, body)
@@ -51,11 +53,10 @@ class Anthropic:
         "count_tokens": CountTokens(),
     }
     models_path: Final = b"/v1/models"
+    version: Final = VERSION
 
     def auth_headers(self, credential: str | None) -> tuple[tuple[bytes, bytes], ...]:
-        if credential is None:
-            return (_VERSION,)
-        return (b"x-api-key", credential.encode()), _VERSION
+        return () if credential is None else ((b"x-api-key", credential.encode()),)
 
     def read_error(self, status: int, body: bytes) -> ProviderError:
         return read_error(status, body)

@@ -23,6 +23,8 @@ from runestone_sidecar.upstream.sse import SSEParser, SSETooLargeError
 
 PATH: Final = b"/v1/messages"
 _COUNT_PATH: Final = PATH + b"/count_tokens"
+# Of requests that say no other. The one after it (2026-10-21) refuses temperature and top_p.
+VERSION: Final = b"anthropic-version: 2023-06-01\r\n"
 
 # What an event must show to be worth parsing; a text cannot look like it, its quotes are escaped.
 _tells: Final = re.compile(rb'"type" *: *"(?:message_|error")|"error" *: *["{]').search
@@ -30,7 +32,7 @@ _tells: Final = re.compile(rb'"type" *: *"(?:message_|error")|"error" *: *["{]')
 
 class Messages:
     def render(self, request: Request, target: ModelTarget) -> Rendered:
-        return Rendered(PATH, body_with_model(request, target), request.headers)
+        return Rendered(PATH, body_with_model(request, target), headers_of(request))
 
     def read(self, request: Request, body: bytes) -> Reply:
         reply = _decoded(body)
@@ -44,7 +46,7 @@ class Messages:
 
 class CountTokens:
     def render(self, request: Request, target: ModelTarget) -> Rendered:
-        return Rendered(_COUNT_PATH, body_with_model(request, target), request.headers)
+        return Rendered(_COUNT_PATH, body_with_model(request, target), headers_of(request))
 
     def read(self, request: Request, body: bytes) -> Reply:
         if type(_decoded(body).get("input_tokens")) is not int:
@@ -53,6 +55,12 @@ class CountTokens:
 
     def stream(self, request: Request) -> StreamReader:
         raise BadReply("a count is not streamed")
+
+
+def headers_of(request: Request) -> bytes:
+    """The client's own version of the API, as its body is its own too."""
+    given = request.headers
+    return given if b"anthropic-version:" in given else given + VERSION
 
 
 class MessagesTap:

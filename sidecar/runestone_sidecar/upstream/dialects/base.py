@@ -143,8 +143,12 @@ class Dialect(Protocol):
     def models_path(self) -> bytes:
         """Where the model list is, below the base URL."""
 
+    @property
+    def version(self) -> bytes:
+        """The rendered header line of a request that is no codec's, if the API wants one."""
+
     def auth_headers(self, credential: str | None) -> tuple[tuple[bytes, bytes], ...]:
-        """Headers of every request: authorization and API version."""
+        """Headers of every request: authorization."""
 
     def read_error(self, status: int, body: bytes) -> ProviderError:
         """Total: any bytes give an error fit to show (a 400, 404 or 422 is shown)."""

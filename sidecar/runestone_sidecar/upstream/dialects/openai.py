@@ -70,6 +70,7 @@ class OpenAI:
         "passthrough": Passthrough(),
     }
     models_path: Final = b"/models"
+    version: Final = b""
 
     def auth_headers(self, credential: str | None) -> tuple[tuple[bytes, bytes], ...]:
         if credential is None:

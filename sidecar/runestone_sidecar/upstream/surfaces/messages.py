@@ -19,7 +19,7 @@ from runestone_sidecar.upstream.surfaces.messages_reply import read_message
 from runestone_sidecar.upstream.surfaces.messages_request import to_chat
 from runestone_sidecar.upstream.surfaces.messages_stream import MessagesSink
 
-FORWARDED: Final = frozenset({b"anthropic-beta"})
+FORWARDED: Final = frozenset({b"anthropic-beta", b"anthropic-version"})
 
 _FIELD_NEEDS: Final = (("stream", "Streaming"), ("tools", "Tools"))
 

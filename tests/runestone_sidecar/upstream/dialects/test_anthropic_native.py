@@ -37,7 +37,8 @@ def test_a_request_passes_with_its_headers(codec: Any, path: bytes) -> None:
     rendered = codec.render(request_of(RAW, b"anthropic-beta: new-1\r\n"), TARGET)
     assert rendered.path == path
     assert rendered.body == RAW.replace(b'"m"', b'"the-providers-name"')
-    assert rendered.headers == b"anthropic-beta: new-1\r\n"
+    version = b"anthropic-version: 2023-06-01\r\n"  # none was given
+    assert rendered.headers == b"anthropic-beta: new-1\r\n" + version
 
 
 def test_a_second_model_does_not_pass() -> None:

@@ -1,5 +1,6 @@
 """Whole replies of the Messages API: golden transcripts, and what is no reply."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from openai.types.chat import ChatCompletion
 from runestone_sidecar.upstream.dialects.anthropic import Anthropic
 from runestone_sidecar.upstream.dialects.anthropic_messages import conversation
 from runestone_sidecar.upstream.dialects.anthropic_reply import FINISH_REASONS
-from runestone_sidecar.upstream.dialects.base import BadReply, Request, Usage
+from runestone_sidecar.upstream.dialects.base import BadReply, ModelTarget, Request, Usage
 
 GOLDEN = sorted((Path(__file__).parent / "golden/replies").glob("*.yaml"))
 REQUEST = Request({"model": "m"}, "m", False, "r", 1)
@@ -51,9 +52,20 @@ def test_a_finish_reason_for_every_stop_reason(stop_reason: str, finish_reason: 
 
 
 def test_the_credential_is_a_key_and_the_version_is_told() -> None:
-    version = (b"anthropic-version", b"2023-06-01")
-    assert Anthropic().auth_headers("sk-ant-1") == ((b"x-api-key", b"sk-ant-1"), version)
-    assert Anthropic().auth_headers(None) == (version,)
+    assert Anthropic().auth_headers("sk-ant-1") == ((b"x-api-key", b"sk-ant-1"),)
+    assert Anthropic().auth_headers(None) == ()
+    asked = {**REQUEST.body, "messages": [{"role": "user", "content": "x"}]}
+    rendered = Anthropic().chat.render(replace(REQUEST, body=asked), ModelTarget("claude", 100))
+    assert rendered.headers == b"anthropic-version: 2023-06-01\r\n"
+
+
+@pytest.mark.parametrize("api", ["messages", "count_tokens"])
+def test_a_client_of_the_same_api_says_its_own_version(api: str) -> None:
+    codec, target = Anthropic().native[api], ModelTarget("claude", 100)
+    own = b"anthropic-beta: b\r\nanthropic-version: 2026-10-21\r\n"
+    assert codec.render(replace(REQUEST, headers=own), target).headers == own
+    told = codec.render(replace(REQUEST, headers=b"anthropic-beta: b\r\n"), target).headers
+    assert told == b"anthropic-beta: b\r\nanthropic-version: 2023-06-01\r\n"
 
 
 BAD: dict[str, bytes] = {

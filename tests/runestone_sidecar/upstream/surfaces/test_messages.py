@@ -109,7 +109,7 @@ def test_what_limits_and_sticky_splits_need_to_know() -> None:
 def test_who_can_be_asked() -> None:
     anthropic, openai = Anthropic(), OpenAI()
     for surface in SURFACES:
-        assert surface.forwarded == {b"anthropic-beta"}
+        assert surface.forwarded == {b"anthropic-beta", b"anthropic-version"}
         assert codec_for(surface, anthropic, NOTHING) is anthropic.native[surface.name]
         assert can_serve(surface, anthropic, NOTHING)
     assert can_serve(MESSAGES, openai, NOTHING)
