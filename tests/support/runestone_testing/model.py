@@ -47,6 +47,7 @@ class Model:
     key: str = bundles.PROVIDER_KEY
     received: list[Received] = field(default_factory=list)
     refusals: deque[Refusal] = field(default_factory=deque)
+    scripts: deque[Json] = field(default_factory=deque)
     port: int = 0
 
     @property
@@ -57,10 +58,14 @@ class Model:
         """The next request not refused yet is refused so, whatever it asks."""
         self.refusals.append(Refusal(message, status=status, type=type_, code=code))
 
+    def say(self, message: Json) -> None:
+        """The next request for a message gets this one, whatever it asks and however wrongly."""
+        self.scripts.append(message)
+
     def app(self) -> Starlette:
         routes = {
             "/v1/chat/completions": self._openai(_chat),
-            "/v1/messages": self._anthropic(_messages),
+            "/v1/messages": self._anthropic(self._messages),
             "/v1/messages/count_tokens": self._anthropic(_count_tokens),
         }
         return Starlette(
@@ -99,6 +104,20 @@ class Model:
 
         return serve
 
+    def _messages(self, received: Received) -> Response:
+        if self.scripts:
+            reply = self.scripts.popleft()
+            streams = received.body.get("stream") is True
+            return (
+                _message_stream(model_anthropic.events_of(reply))
+                if streams
+                else JSONResponse(reply)
+            )
+        message = model_anthropic.Message(received.body, received.headers["anthropic-version"])
+        return (
+            _message_stream(message.events()) if message.streams else JSONResponse(message.reply())
+        )
+
     async def _receive(self, request: Request) -> Received:
         try:
             body = json.loads(await request.body())
@@ -118,13 +137,8 @@ def _chat(received: Received) -> Response:
     return JSONResponse(chat.reply())
 
 
-def _messages(received: Received) -> Response:
-    message = model_anthropic.Message(received.body, received.headers["anthropic-version"])
-    if message.streams:
-        return _stream(
-            f"event: {event['type']}\ndata: {json.dumps(event)}\n\n" for event in message.events()
-        )
-    return JSONResponse(message.reply())
+def _message_stream(events: Iterable[Json]) -> Response:
+    return _stream(f"event: {event['type']}\ndata: {json.dumps(event)}\n\n" for event in events)
 
 
 def _count_tokens(received: Received) -> Response:

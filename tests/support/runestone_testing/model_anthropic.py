@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from anthropic.types.message_count_tokens_params import MessageCountTokensParams
 from anthropic.types.message_create_params import MessageCreateParamsBase
 
-from runestone_testing.model_mind import Ask, Tool, think, tokens_of
+from runestone_testing.model_mind import Ask, Tool, tokens_of
 from runestone_testing.model_schema import fault_of
 from runestone_testing.model_vendor import (
     Json,
@@ -23,6 +23,7 @@ from runestone_testing.model_vendor import (
     demand_media,
     fingerprint_of,
     slices,
+    thought_of,
 )
 
 if TYPE_CHECKING:
@@ -94,31 +95,21 @@ class Message:
         _check_turns(body["messages"])
         self.body = body
         self.streams = body.get("stream") is True
-        self.thought = think(_ask(body))
+        self.thought = thought_of(_ask(body))
 
     # --- whole
 
     def reply(self) -> Json:
-        return self._start() | {
+        return {
+            "id": f"msg_{fingerprint_of(self.body)}",
+            "type": "message",
+            "role": "assistant",
+            "model": self.body["model"],
             "content": list(self._blocks()),
             "stop_reason": _ENDS[self.thought.end],
             "stop_sequence": self.thought.stopped_by,
             "stop_details": self._stop_details(),
             "usage": self._usage(),
-        }
-
-    def _start(self) -> Json:
-        known = fingerprint_of(self.body)
-        return {
-            "id": f"msg_{known}",
-            "type": "message",
-            "role": "assistant",
-            "model": self.body["model"],
-            "content": [],
-            "stop_reason": None,
-            "stop_sequence": None,
-            "stop_details": None,
-            "usage": self._usage() | {"output_tokens": 1},
         }
 
     def _blocks(self) -> Iterator[Json]:
@@ -160,26 +151,25 @@ class Message:
     # --- in pieces
 
     def events(self) -> Iterator[Json]:
-        yield {"type": "message_start", "message": self._start()}
-        for index, block in enumerate(self._blocks()):
-            if index == 0:
-                yield {"type": "ping"}
-            yield from self._block_events(index, block)
-        end = {
-            "stop_reason": _ENDS[self.thought.end],
-            "stop_sequence": self.thought.stopped_by,
-            "stop_details": self._stop_details(),
-        }
-        usage = self._usage()
-        yield {"type": "message_delta", "delta": end, "usage": usage}
-        yield {"type": "message_stop"}
+        return events_of(self.reply())
 
-    def _block_events(self, index: int, block: Json) -> Iterator[Json]:
+
+def events_of(reply: Json) -> Iterator[Json]:
+    """A whole message as the events of its stream."""
+    start: Json = {"content": [], "stop_reason": None, "stop_sequence": None, "stop_details": None}
+    usage = reply["usage"] | {"output_tokens": 1}
+    yield {"type": "message_start", "message": reply | start | {"usage": usage}}
+    for index, block in enumerate(reply["content"]):
+        if index == 0:
+            yield {"type": "ping"}
         empty, deltas = _pieces_of(block)
         yield {"type": "content_block_start", "index": index, "content_block": block | empty}
         for delta in deltas:
             yield {"type": "content_block_delta", "index": index, "delta": delta}
         yield {"type": "content_block_stop", "index": index}
+    end = {name: reply.get(name) for name in ("stop_reason", "stop_sequence", "stop_details")}
+    yield {"type": "message_delta", "delta": end, "usage": reply["usage"]}
+    yield {"type": "message_stop"}
 
 
 def _pieces_of(block: Json) -> tuple[Json, list[Json]]:
@@ -187,6 +177,8 @@ def _pieces_of(block: Json) -> tuple[Json, list[Json]]:
     if block["type"] == "text":
         texts = [{"type": "text_delta", "text": piece} for piece in slices(block["text"])]
         return {"text": ""}, texts
+    if block["type"] == "redacted_thinking":
+        return {}, []
     if block["type"] == "thinking":
         thoughts = slices(block["thinking"], 11)
         deltas = [{"type": "thinking_delta", "thinking": piece} for piece in thoughts]
@@ -255,6 +247,8 @@ def _check_thinking(body: Json, claude: Claude) -> None:
     choice = body.get("tool_choice", {"type": "auto"})
     forced = choice["type"] in ("any", "tool")
     demand(not forced, "Thinking may not be enabled when tool_choice forces tool use.")
+    if thinking["type"] == "adaptive":
+        return  # takes turns of the model's that came back without their thinking
     turns = [each for each in body["messages"] if each["role"] == "assistant"]
     kinds = [block["type"] for block in _blocks(turns[-1])] if turns else []
     starts = not kinds or "tool_use" not in kinds or "thinking" in kinds[0]

@@ -23,6 +23,10 @@ _QUOTED = re.compile(r"['\"“”‘’]([^'\"“”‘’]+)['\"“”‘’]")
 _PLACE = re.compile(r"\bin ((?:[A-ZÅÄÖ]\w+(?:, | )?)+)")
 
 
+class DanglingError(Exception):
+    """A schema refers to what is not there."""
+
+
 @dataclass(frozen=True, slots=True)
 class Tool:
     name: str
@@ -244,5 +248,7 @@ def _free_object(prompt: str) -> Schema:
 def _resolved(reference: str, root: Schema) -> Schema:
     found: Any = root
     for name in reference.removeprefix("#/").split("/"):
+        if name not in found:
+            raise DanglingError(reference)
         found = found[name]
     return dict(found)

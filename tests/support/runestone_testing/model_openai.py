@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from openai.types.chat.completion_create_params import CompletionCreateParamsBase
 
-from runestone_testing.model_mind import Ask, Call, Tool, pieces_of, think, tokens_of
+from runestone_testing.model_mind import Ask, Call, Tool, pieces_of, tokens_of
 from runestone_testing.model_schema import fault_of
 from runestone_testing.model_vendor import (
     Json,
@@ -20,6 +20,7 @@ from runestone_testing.model_vendor import (
     demand_data_url,
     fingerprint_of,
     slices,
+    thought_of,
 )
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ class Chat:
         _check_turns(body["messages"])
         self.body = body
         self.streams = body.get("stream") is True
-        self.thought = think(_ask(body))
+        self.thought = thought_of(_ask(body))
 
     # --- whole
 

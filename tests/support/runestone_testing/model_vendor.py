@@ -10,8 +10,12 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from runestone_testing.model_mind import DanglingError, think
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+
+    from runestone_testing.model_mind import Ask, Thought
 
 Json: TypeAlias = dict[str, Any]
 
@@ -39,6 +43,13 @@ class Refusal(Exception):
 def demand(holds: object, message: str, param: str | None = None) -> None:
     if not holds:
         raise Refusal(message, param)
+
+
+def thought_of(ask: Ask) -> Thought:
+    try:
+        return think(ask)
+    except DanglingError as error:
+        raise Refusal(f"A schema is invalid: {error} leads nowhere.") from None
 
 
 def demand_media(media_type: str, data: str, param: str) -> None:
