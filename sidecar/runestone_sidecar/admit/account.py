@@ -7,7 +7,15 @@ them. There is no failing over to another account: nothing that was put into the
 from collections.abc import Iterator
 
 from runestone_sidecar.admit.route import Decision
-from runestone_sidecar.config.snapshot import Offer, Policy, Principal, Provider, Rule, Snapshot
+from runestone_sidecar.config.snapshot import (
+    Offer,
+    Policy,
+    Principal,
+    Provider,
+    Rule,
+    Snapshot,
+    headers_naming,
+)
 from runestone_sidecar.errors import NoProvider, NotFound
 from runestone_sidecar.telemetry.traffic import NONE
 from runestone_sidecar.upstream.dialects.base import ModelTarget
@@ -66,4 +74,5 @@ def _account(provider: Provider) -> Offer:
         capabilities=frozenset(),
         context_window=None,
         prices=None,
+        headers=headers_naming(provider.id, NONE),
     )

@@ -6,12 +6,17 @@ from typing import Final
 from runestone_contract.config import Limits
 from runestone_sidecar.admit.limits import (
     BUDGET,
+    CONCURRENT,
     CONCURRENT_REQUESTS,
+    REQUESTS,
     REQUESTS_PER_HOUR,
     REQUESTS_PER_MINUTE,
+    TOKENS,
     TOKENS_PER_MINUTE,
+    Headers,
     LimitState,
     Need,
+    headers_of,
 )
 from runestone_sidecar.admit.window import Window
 
@@ -25,6 +30,7 @@ _MONTH_S: Final = 30 * 86_400
 KINDS: Final = (REQUESTS_PER_MINUTE, REQUESTS_PER_HOUR, TOKENS_PER_MINUTE, BUDGET)
 _MINUTE, _HOUR, _TOKENS, _SPENT = range(4)  # places in KINDS
 
+Room = tuple[int, int, float]  # the limit, what remains of it, until all of it is there again
 Ask = tuple[int, int, int, int]  # place in KINDS, length in seconds, limit, how much of it
 NOTHING: Final = Need(tokens=0, cost_picodollars=0)
 
@@ -80,6 +86,32 @@ class KeyUsage:
             yield LimitState(KINDS[which], limit, remaining, reset_s, period)
         if (at_once := limits.concurrent_requests) is not None:
             yield LimitState(CONCURRENT_REQUESTS, at_once, max(0, at_once - self.in_flight), 0.0)
+
+    def headers(self, limits: Limits, now_s: float) -> Headers:
+        """Those of `states`, a third of the work: nearly every response has them."""
+        headers: Headers = []
+        if room := self._requests(limits, now_s):
+            headers += headers_of(REQUESTS, *room)
+        if (tokens := limits.tokens_per_minute) is not None:
+            headers += headers_of(TOKENS, *self._room(_TOKENS, _MINUTE_S, tokens, now_s))
+        if (at_once := limits.concurrent_requests) is not None:
+            headers += headers_of(CONCURRENT, at_once, max(0, at_once - self.in_flight))
+        return headers
+
+    def _requests(self, limits: Limits, now_s: float) -> Room | None:
+        """Of the limits on requests the one that is nearer, and of two as near the slower."""
+        minute = hour = None
+        if (limit := limits.requests_per_minute) is not None:
+            minute = self._room(_MINUTE, _MINUTE_S, limit, now_s)
+        if (limit := limits.requests_per_hour) is not None:
+            hour = self._room(_HOUR, _HOUR_S, limit, now_s)
+        if minute is None or hour is None:
+            return minute or hour
+        return minute if (minute[1], -minute[2]) <= (hour[1], -hour[2]) else hour
+
+    def _room(self, which: int, length_s: int, limit: int, now_s: float) -> Room:
+        window = self.window(which, length_s, now_s)
+        return limit, max(0, limit - window.total), window.empty_in_s(now_s)
 
     def matters(self, now_s: float) -> bool:
         """False where it is no different from one that was never used."""

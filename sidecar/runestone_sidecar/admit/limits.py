@@ -69,30 +69,42 @@ class Limiter(Protocol):
 
 def rate_limit_headers(states: Iterable[LimitState]) -> Headers:
     """x-ratelimit-* as OpenAI's; of the two limits on requests, the one that is nearer."""
+    by_kind = {state.kind: state for state in states}
+    requests = [
+        by_kind[kind] for kind in (REQUESTS_PER_MINUTE, REQUESTS_PER_HOUR) if kind in by_kind
+    ]
     headers: Headers = []
-    requests: LimitState | None = None
-    for state in states:
-        if state.kind == TOKENS_PER_MINUTE:
-            headers += _headers_of(state, *_TOKENS)
-        elif state.kind == CONCURRENT_REQUESTS:  # when there is room again nobody knows
-            headers += _headers_of(state, *_CONCURRENT)[:2]
-        elif state.kind != BUDGET and (requests is None or _is_nearer(state, requests)):
-            requests = state
-    if requests is not None:
-        headers += _headers_of(requests, *_REQUESTS)
+    if requests:
+        nearest = min(requests, key=lambda state: (state.remaining, -state.reset_s))
+        headers += headers_of(REQUESTS, nearest.limit, nearest.remaining, nearest.reset_s)
+    if tokens := by_kind.get(TOKENS_PER_MINUTE):
+        headers += headers_of(TOKENS, tokens.limit, tokens.remaining, tokens.reset_s)
+    if at_once := by_kind.get(CONCURRENT_REQUESTS):
+        headers += headers_of(CONCURRENT, at_once.limit, at_once.remaining)
     return headers
 
 
-def _is_nearer(state: LimitState, than: LimitState) -> bool:
-    return (state.remaining, -state.reset_s) < (than.remaining, -than.reset_s)
+Names = tuple[bytes, bytes, bytes]
 
 
-def _headers_of(state: LimitState, limit: bytes, remaining: bytes, reset: bytes) -> Headers:
-    return [
-        (limit, b"%d" % state.limit),
-        (remaining, b"%d" % state.remaining),
-        (reset, duration(state.reset_s)),
-    ]
+def _names(of: str) -> Names:
+    limit, remaining, reset = (
+        f"x-ratelimit-{what}-{of}".encode() for what in ("limit", "remaining", "reset")
+    )
+    return limit, remaining, reset
+
+
+REQUESTS: Final = _names("requests")
+TOKENS: Final = _names("tokens")
+CONCURRENT: Final = _names("concurrent")
+
+
+def headers_of(names: Names, limit: int, remaining: int, reset_s: float | None = None) -> Headers:
+    """Without a reset, where nobody knows when there is room."""
+    headers = [(names[0], b"%d" % limit), (names[1], b"%d" % remaining)]
+    if reset_s is not None:
+        headers.append((names[2], duration(reset_s)))
+    return headers
 
 
 def duration(seconds: float) -> bytes:

@@ -60,7 +60,9 @@ class LocalReservation:
 
     @property
     def headers(self) -> Headers:
-        return rate_limit_headers(self._limiter.state(self._principal))
+        limits = self._principal.limits
+        assert limits is not None  # else there were no reservation
+        return self._usage.headers(limits, self._limiter.clock())
 
     def _settle(self, used: tuple[int, int, int, int]) -> None:
         """`used` has a place for each of KINDS."""

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from runestone_contract.config import CircuitBreaker, HealthCheck, Limits, Match, Prices, Retry
+from runestone_contract.names import HEADER_MODEL, HEADER_PROVIDER
 from runestone_sidecar.upstream.dialects.base import Dialect, ModelTarget
 from runestone_sidecar.upstream.origin import Deadlines, Origin
 
@@ -43,12 +44,19 @@ class Offer:
     capabilities: frozenset[str]
     context_window: int | None
     prices: Prices | None
+    headers: tuple[tuple[bytes, bytes], ...]  # of a reply, naming what it is from
 
     def cost(self, input_tokens: int, output_tokens: int) -> int | None:
         """Pico-dollars; None where no price is known."""
         if self.prices is None:
             return None
         return self.prices.input * input_tokens + self.prices.output * output_tokens
+
+
+def headers_naming(provider_id: str, upstream: str) -> tuple[tuple[bytes, bytes], ...]:
+    """A provider's name for a model may be anything; a header's value may not."""
+    model = "".join(char if " " <= char <= "~" else "?" for char in upstream).encode()
+    return (HEADER_PROVIDER.encode(), provider_id.encode()), (HEADER_MODEL.encode(), model)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

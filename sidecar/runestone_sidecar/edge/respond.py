@@ -10,8 +10,6 @@ import orjson
 from runestone_contract.names import (
     HEADER_ATTEMPTS,
     HEADER_CONFIG,
-    HEADER_MODEL,
-    HEADER_PROVIDER,
     HEADER_REQUEST_ID,
 )
 from runestone_sidecar.edge.request import CLIENT_GONE, Receive, Send
@@ -39,8 +37,6 @@ PING_AFTER_S: Final = 15.0
 PING: Final = {"type": "http.response.body", "body": b": ping\n\n", "more_body": True}
 
 _REQUEST_ID: Final = HEADER_REQUEST_ID.encode()
-_PROVIDER: Final = HEADER_PROVIDER.encode()
-_MODEL: Final = HEADER_MODEL.encode()
 _ATTEMPTS: Final = HEADER_ATTEMPTS.encode()
 _CONFIG: Final = HEADER_CONFIG.encode()
 _ANTHROPICS: Final = frozenset({"messages", "count_tokens"})
@@ -55,8 +51,7 @@ def reply_headers(record: Record, content_type: bytes) -> Headers:
     if record.config:
         headers.append((_CONFIG, record.config[:12].encode()))
     if record.offer is not None:
-        headers.append((_PROVIDER, record.offer.provider.id.encode()))
-        headers.append((_MODEL, record.offer.target.upstream.encode("latin-1", "replace")))
+        headers += record.offer.headers
         headers.append((_ATTEMPTS, b"%d" % record.attempts))
     if record.reservation is not None:
         headers += record.reservation.headers

@@ -12,9 +12,10 @@ from urllib.parse import unquote
 from uvicorn._types import ASGIVersions
 from uvicorn.config import Config
 from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
+from runestone_sidecar.edge.cycle import Cycle
 from runestone_sidecar.edge.door import Door
 from runestone_sidecar.edge.head import (
     SLASH,
@@ -143,7 +144,7 @@ class StrictProtocol(HttpToolsProtocol):
             "query_string": query,
             "headers": self.headers,
         }
-        self.cycle = RequestResponseCycle(
+        self.cycle = Cycle(
             scope=self.scope,
             transport=self.transport,
             flow=self.flow,

@@ -1,0 +1,48 @@
+"""One request and its response on a connection, as uvicorn has it, with a head rendered in one go.
+
+uvicorn searches each header's name and value by a regular expression, which took longer than all
+the limits of a key; here the head as a whole is looked at once for a line too many.
+"""
+
+from typing import TYPE_CHECKING, Final
+
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
+
+if TYPE_CHECKING:
+    from uvicorn._types import ASGISendEvent
+
+_BODILESS: Final = frozenset({204, 304})
+
+
+class Cycle(RequestResponseCycle):
+    async def send(self, message: "ASGISendEvent") -> None:
+        if (
+            self.response_started
+            or self.disconnected
+            or self.flow.write_paused
+            or message["type"] != "http.response.start"
+        ):
+            await super().send(message)
+            return
+        status = message["status"]
+        headers = [*self.default_headers, *message.get("headers", ())]
+        for name, value in headers:
+            if name == b"content-length":
+                self.expected_content_length = int(value)
+                self.chunked_encoding = False
+            elif name == b"connection" and b"close" in value:
+                self.keep_alive = False
+        if self.chunked_encoding is None and not (
+            status in _BODILESS or self.scope["method"] == "HEAD"
+        ):
+            self.chunked_encoding = True
+            headers.append((b"transfer-encoding", b"chunked"))
+        if not self.keep_alive:
+            headers.append((b"connection", b"close"))
+        lines = [b"%b: %b\r\n" % header for header in headers]
+        block = b"".join(lines)
+        if not block.count(b"\n") == block.count(b"\r") == len(lines) or b"\0" in block:
+            raise ValueError("a header of the response has a control character in it")
+        self.response_started = True
+        self.waiting_for_100_continue = False
+        self.transport.write(b"%b%b\r\n" % (STATUS_LINE[status], block))
