@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from runestone_testing.model import Model
     from runestone_testing.sidecar import Sidecar
 
-pytestmark = pytest.mark.timeout(600)  # litellm's environment is made where it is missing
+pytestmark = pytest.mark.timeout(300)  # litellm's environment is made where it is missing
 
 Json: TypeAlias = dict[str, Any]
 REQUESTS = 250

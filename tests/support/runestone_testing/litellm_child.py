@@ -6,6 +6,7 @@ completion or a list of chunks, or {"error": …, "status": …}.
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import sys
@@ -33,8 +34,13 @@ def answer(request: dict[str, Any]) -> dict[str, Any]:
 def main() -> None:
     litellm.suppress_debug_info = True
     litellm.telemetry = False
+    # litellm leaves streams to the collector, which closes them where it runs: within a call of
+    # their connection pool that is a deadlock. So it runs between the requests alone.
+    gc.disable()
+    gc.freeze()
     for line in sys.stdin:
         print(json.dumps(answer(json.loads(line))), file=OUT, flush=True)
+        gc.collect()
 
 
 if __name__ == "__main__":
