@@ -3,6 +3,7 @@
 A request is admitted against what it may need at most, then settled to what it used, or undone.
 """
 
+import functools
 import math
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
@@ -99,9 +100,14 @@ TOKENS: Final = _names("tokens")
 CONCURRENT: Final = _names("concurrent")
 
 
+@functools.lru_cache(maxsize=4096)
+def _limit(number: int) -> bytes:
+    return b"%d" % number
+
+
 def headers_of(names: Names, limit: int, remaining: int, reset_s: float | None = None) -> Headers:
     """Without a reset, where nobody knows when there is room."""
-    headers = [(names[0], b"%d" % limit), (names[1], b"%d" % remaining)]
+    headers = [(names[0], _limit(limit)), (names[1], b"%d" % remaining)]
     if reset_s is not None:
         headers.append((names[2], duration(reset_s)))
     return headers
@@ -111,7 +117,12 @@ def duration(seconds: float) -> bytes:
     """As OpenAI writes it: 20ms, 1s, 6m0s, 1h0m0s; rounded up."""
     if 0 < seconds <= 0.999:
         return b"%dms" % math.ceil(seconds * 1000)
-    minutes, rest = divmod(math.ceil(seconds), 60)
+    return _whole(math.ceil(seconds))
+
+
+@functools.lru_cache(maxsize=4096)
+def _whole(seconds: int) -> bytes:
+    minutes, rest = divmod(seconds, 60)
     if not minutes:
         return b"%ds" % rest
     hours, minutes = divmod(minutes, 60)

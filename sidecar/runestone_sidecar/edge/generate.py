@@ -57,6 +57,7 @@ class Generation:
                 request=request,
                 header=header_text(scope),
                 clock=asyncio.get_running_loop().time,
+                body_bytes=len(raw),
             ),
         )
         record.model = plan.decision.model
