@@ -35,7 +35,7 @@ from runestone_sidecar.upstream.dialects.base import (
 )
 from runestone_sidecar.upstream.response import Response
 from runestone_sidecar.upstream.surfaces.base import Surface
-from runestone_sidecar.upstream.surfaces.codec import TranslatedStream, codec_for
+from runestone_sidecar.upstream.surfaces.codec import TranslatedStream, as_asked, codec_for
 
 MAX_REPLY_BYTES: Final = 64 * 1024 * 1024
 LAST_WORDS_S: Final = 0.5  # from the last event to the end of the provider's message
@@ -142,7 +142,9 @@ class Executor(Tries[Plan, Answer]):
             handed_over = False
             try:
                 if response.status != 200:
-                    raise await read_refusal(dialect, response)
+                    raise await read_refusal(
+                        dialect, response, lambda told: as_asked(codec, plan.request, told)
+                    )
                 reply = await _read(codec, plan, response)
                 handed_over = isinstance(reply, StreamedReply)
             finally:

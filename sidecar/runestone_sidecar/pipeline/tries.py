@@ -16,7 +16,7 @@ from runestone_sidecar.pipeline.plan import Plan, Record
 from runestone_sidecar.pipeline.verdicts import PASSED_OVER, STALE, Verdict
 from runestone_sidecar.telemetry.traffic import Traffic
 from runestone_sidecar.upstream import faults
-from runestone_sidecar.upstream.dialects.base import Dialect
+from runestone_sidecar.upstream.dialects.base import Dialect, ProviderError
 from runestone_sidecar.upstream.origin import Deadlines
 from runestone_sidecar.upstream.pool import Client
 from runestone_sidecar.upstream.response import Response
@@ -150,9 +150,14 @@ def deadlines_of(plan: Plan, deadlines: Deadlines) -> Deadlines:
     return replace(deadlines, total_s=left_s)
 
 
-async def read_refusal(dialect: Dialect, response: Response) -> AttemptFailed:
+async def read_refusal(
+    dialect: Dialect,
+    response: Response,
+    as_asked: Callable[[ProviderError], ProviderError] = lambda told: told,
+) -> AttemptFailed:
+    """`as_asked` says it in words of what the client asked."""
     try:
         body = await response.read(MAX_ERROR_BYTES)
     except faults.UpstreamFault:  # too large, cut, silent: its status says enough
         body = b""
-    return of_refusal(response, dialect.read_error(response.status, body))
+    return of_refusal(response, as_asked(dialect.read_error(response.status, body)))

@@ -46,6 +46,10 @@ class Translator(Protocol):
     def to_chat(self, request: Request) -> Request:
         """Streamed chats ask for usage. Raises Untranslatable, which names the param."""
 
+    def param_of_chat(self, param: str, request: Request) -> str | None:
+        """The API's own name for what a chat that `to_chat` made is refused for; None: the client
+        said no such thing. `request` is the API's own."""
+
     def read_chat(self, request: Request, completion: Mapping[str, Any]) -> bytes:
         """A whole chat completion as this API's answer. Raises BadReply."""
 

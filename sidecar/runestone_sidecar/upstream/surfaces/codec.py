@@ -1,8 +1,11 @@
 """Which codec carries a surface to a provider: the provider's own, or one by way of a chat."""
 
+from collections.abc import Callable
+from dataclasses import replace
+
 import orjson
 
-from runestone_sidecar.errors import GatewayError, UpstreamFailed
+from runestone_sidecar.errors import GatewayError
 from runestone_sidecar.upstream.dialects.base import (
     BadReply,
     Codec,
@@ -13,10 +16,12 @@ from runestone_sidecar.upstream.dialects.base import (
     Reply,
     Request,
     StreamReader,
+    Untranslatable,
     Usage,
 )
 from runestone_sidecar.upstream.sse import SSEParser, SSETooLargeError
 from runestone_sidecar.upstream.surfaces.base import ChatSink, Surface, Translator
+from runestone_sidecar.upstream.surfaces.translated_refusal import error_within, reworded
 
 
 def can_serve(surface: Surface, dialect: Dialect, capabilities: frozenset[str]) -> bool:
@@ -38,6 +43,11 @@ def codec_for(surface: Surface, dialect: Dialect, capabilities: frozenset[str]) 
     return Translation(surface.translator, dialect.chat)
 
 
+def as_asked(codec: Codec, request: Request, told: ProviderError) -> ProviderError:
+    """A provider's refusal of what this codec rendered, in words of what the client asked."""
+    return codec.as_asked(request, told) if isinstance(codec, Translation) else told
+
+
 class Translation:
     """A surface's request said as a chat, and the chat's answer said in the surface's words."""
 
@@ -50,7 +60,18 @@ class Translation:
 
     def render(self, request: Request, target: ModelTarget) -> Rendered:
         self._asked = self._translator.to_chat(request)
-        return self._chat.render(self._asked, target)
+        try:
+            return self._chat.render(self._asked, target)
+        except Untranslatable as refusal:
+            told = ProviderError(refusal.message, "invalid_request_error", param=refusal.param)
+            own = self.as_asked(request, told)
+            raise Untranslatable(own.message, param=own.param) from None
+
+    def as_asked(self, request: Request, told: ProviderError) -> ProviderError:
+        if told.param is None:
+            return told
+        own = self._translator.param_of_chat(told.param, request)
+        return replace(told, message=reworded(told.message, told.param, own), param=own)
 
     def read(self, request: Request, body: bytes) -> Reply:
         assert self._asked is not None  # rendered before it is read
@@ -61,20 +82,28 @@ class Translation:
     def stream(self, request: Request) -> "TranslatedStream":
         assert self._asked is not None
         return TranslatedStream(
-            self._chat.stream(self._asked), self._translator.stream_chat(request)
+            self._chat.stream(self._asked),
+            self._translator.stream_chat(request),
+            lambda told: self.as_asked(request, told),
         )
 
 
 class TranslatedStream:
     """A StreamReader that turns the chat events of another into the surface's."""
 
-    __slots__ = ("_inner", "_parser", "_sink")
+    __slots__ = ("_as_asked", "_inner", "_parser", "_sink")
 
     at_boundary = True  # only whole events go out
 
-    def __init__(self, inner: StreamReader, sink: ChatSink) -> None:
+    def __init__(
+        self,
+        inner: StreamReader,
+        sink: ChatSink,
+        as_asked: Callable[[ProviderError], ProviderError] = lambda told: told,
+    ) -> None:
         self._inner = inner
         self._sink = sink
+        self._as_asked = as_asked
         self._parser = SSEParser()
 
     @property
@@ -120,8 +149,5 @@ class TranslatedStream:
         if not isinstance(chunk, dict):
             raise BadReply("an event of the stream is malformed")
         if self._inner.error is not None and chunk.get("error"):
-            told = self._inner.error
-            return self._sink.error_frame(
-                UpstreamFailed(told.message, code=told.code or "upstream_error")
-            )
+            return self._sink.error_frame(error_within(self._as_asked(self._inner.error)))
         return self._sink.feed(chunk)

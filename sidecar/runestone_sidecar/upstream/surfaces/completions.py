@@ -16,7 +16,7 @@ from runestone_sidecar.upstream.surfaces.base import (
     count_inputs,
     text_or_none,
 )
-from runestone_sidecar.upstream.surfaces.completions_fields import carried
+from runestone_sidecar.upstream.surfaces.completions_fields import carried, param_of_chat
 from runestone_sidecar.upstream.surfaces.envelope import envelope, error_frame
 
 _STREAMING: Final = frozenset({"Streaming"})
@@ -41,6 +41,9 @@ class ThroughChat:
             request_id=request.request_id,
             created_s=request.created_s,
         )
+
+    def param_of_chat(self, param: str, request: Request) -> str | None:
+        return param_of_chat(param)
 
     def read_chat(self, request: Request, completion: Mapping[str, Any]) -> bytes:
         choices = completion.get("choices")

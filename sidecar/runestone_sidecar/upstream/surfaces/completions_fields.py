@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from runestone_sidecar.upstream.dialects.base import Untranslatable
+from runestone_sidecar.upstream.surfaces.translated_refusal import place_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,3 +62,21 @@ def carried(body: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
                 yield field.as_, value
         elif value not in field.neutral:
             raise Untranslatable(field.why, param=name)
+
+
+# The chat's field -> the one that it is said for; what is not here, a client did not ask for.
+PARAMS: Final[Mapping[str, str]] = {
+    **{
+        field.as_: name
+        for name, field in FIELDS.items()
+        if isinstance(field, Carried) and field.as_ is not None
+    },
+    "messages": "prompt",
+    "prompt": "prompt",  # Azure's word for the messages
+    "max_tokens": "max_tokens",
+}
+
+
+def param_of_chat(param: str) -> str | None:
+    place = place_of(param)
+    return PARAMS.get(place.field) if place is not None else None

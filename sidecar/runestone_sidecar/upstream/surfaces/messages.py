@@ -15,6 +15,7 @@ from runestone_sidecar.upstream.surfaces.base import (
     text_or_none,
 )
 from runestone_sidecar.upstream.surfaces.messages_envelope import envelope, error_event
+from runestone_sidecar.upstream.surfaces.messages_params import param_of_chat
 from runestone_sidecar.upstream.surfaces.messages_reply import read_message
 from runestone_sidecar.upstream.surfaces.messages_request import to_chat
 from runestone_sidecar.upstream.surfaces.messages_stream import MessagesSink
@@ -29,6 +30,9 @@ class ThroughChat:
 
     def to_chat(self, request: Request) -> Request:
         return to_chat(request)
+
+    def param_of_chat(self, param: str, request: Request) -> str | None:
+        return param_of_chat(param, request.body)
 
     def read_chat(self, request: Request, completion: Mapping[str, Any]) -> bytes:
         return read_message(request, completion)

@@ -44,6 +44,18 @@ def chat_messages(body: Mapping[str, Any]) -> list[Message]:
     return said
 
 
+def origin_of(body: Mapping[str, Any], number: int) -> str | None:
+    """What the chat's message of that number was said from; of a body that could be said."""
+    left = number - len(_system(body.get("system")))
+    if left < 0:
+        return "system"
+    for position, message in enumerate(body["messages"]):
+        left -= len(_turn(message))
+        if left < 0:
+            return f"messages[{position}]"
+    return None
+
+
 def _system(system: Any) -> list[Message]:
     if system is None:
         return []

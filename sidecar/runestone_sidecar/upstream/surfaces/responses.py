@@ -16,6 +16,7 @@ from runestone_sidecar.upstream.surfaces.base import (
 )
 from runestone_sidecar.upstream.surfaces.envelope import envelope
 from runestone_sidecar.upstream.surfaces.responses_events import error_event
+from runestone_sidecar.upstream.surfaces.responses_params import param_of_chat
 from runestone_sidecar.upstream.surfaces.responses_reply import read_completion
 from runestone_sidecar.upstream.surfaces.responses_request import chat_request
 from runestone_sidecar.upstream.surfaces.responses_stream import ResponsesSink
@@ -66,6 +67,9 @@ class ThroughChat:
 
     def to_chat(self, request: Request) -> Request:
         return chat_request(request)
+
+    def param_of_chat(self, param: str, request: Request) -> str | None:
+        return param_of_chat(param, request.body)
 
     def read_chat(self, request: Request, completion: Mapping[str, Any]) -> bytes:
         return read_completion(request, completion)

@@ -11,9 +11,13 @@ from runestone_sidecar.upstream.dialects.base import Untranslatable
 from runestone_sidecar.upstream.dialects.fields import Fate, within
 from runestone_sidecar.upstream.surfaces.responses_fields import ITEMS, UNKNOWN_ITEM
 from runestone_sidecar.upstream.surfaces.responses_seal import unsealed
+from runestone_sidecar.upstream.surfaces.translated_refusal import place_of
 
 _Json = dict[str, Any]
+_Place = int | str  # an item's position, or the name of a field
 
+_INPUT: Final = "input"
+_INSTRUCTIONS: Final = "instructions"
 _ROLES: Final = {"user": "user", "system": "system", "developer": "system"}
 _DETAILS: Final = {"low": "low", "high": "high", "original": "high"}
 _UPLOADED: Final = "Uploaded files are of one provider only: give the content itself."
@@ -21,34 +25,51 @@ _UPLOADED: Final = "Uploaded files are of one provider only: give the content it
 
 def messages_of(instructions: Any, given: Any) -> list[_Json]:
     """Raises Untranslatable."""
+    messages = _said(instructions, given).messages()
+    if not messages:
+        raise Untranslatable("The input is empty.", param="input")
+    return messages
+
+
+def origin_of(instructions: Any, given: Any, number: int, rest: str) -> str | None:
+    """What the chat's message of that number was said from, or a path within it (`rest`).
+
+    Of a request that could be said. None: of several items.
+    """
+    origin = _said(instructions, given).origin(number, rest)
+    return f"input[{origin}]" if isinstance(origin, int) else origin
+
+
+def _said(instructions: Any, given: Any) -> "_Conversation":
     conversation = _Conversation()
     if instructions is not None:
         if not isinstance(instructions, str):
             raise Untranslatable("This must be a string.", param="instructions")
         if instructions:
+            conversation.place = _INSTRUCTIONS
             conversation.take("system", instructions)
+            conversation.place = _INPUT
     if isinstance(given, str):
         conversation.take("user", given)
     elif isinstance(given, list):
         for position, item in enumerate(given):
+            conversation.place = position
             try:
                 _take(conversation, item)
             except Untranslatable as refusal:
                 raise within(f"input[{position}]", refusal) from None
     else:
         raise Untranslatable("A string or an array of items is needed.", param="input")
-    messages = conversation.messages()
-    if not messages:
-        raise Untranslatable("The input is empty.", param="input")
-    return messages
+    return conversation
 
 
 class _Turn:
     """What the model said until someone else spoke."""
 
-    __slots__ = ("calls", "content", "reasoning", "thinking")
+    __slots__ = ("calls", "content", "places", "reasoning", "thinking")
 
     def __init__(self) -> None:
+        self.places: list[tuple[str, _Place]] = []  # of the items, by the message's field
         self.content: list[_Json] = []
         self.calls: list[_Json] = []
         self.thinking: list[Mapping[str, Any]] = []
@@ -66,37 +87,63 @@ class _Turn:
             message["tool_calls"] = self.calls
         return message
 
+    def origin(self, rest: str) -> _Place | None:
+        path = place_of(rest)
+        places = [place for field, place in self.places if path is None or field == path.field]
+        if path is not None and path.index is not None and path.field == "tool_calls":
+            places = places[path.index : path.index + 1]
+        return places[0] if len(places) == 1 else None
+
 
 class _Conversation:
-    __slots__ = ("_said", "_turn")
+    __slots__ = ("_places", "_said", "_turn", "place")
 
     def __init__(self) -> None:
+        self.place: _Place = _INPUT  # of what is said
         self._said: list[_Json | _Turn] = []
+        self._places: list[_Place] = []  # where each of these began
         self._turn: _Turn | None = None
 
     def take(self, role: str, content: Any, **more: Any) -> None:
         """A message that is not the model's."""
         self._turn = None
         self._said.append({"role": role, **more, "content": content})
+        self._places.append(self.place)
 
     def say(self, parts: list[_Json]) -> None:
-        self._next_text().content += parts
+        turn = self._next_text()
+        turn.content += parts
+        turn.places.append(("content", self.place))
 
     def reason(self, text: str) -> None:
-        self._next_text().reasoning.append(text)
+        turn = self._next_text()
+        turn.reasoning.append(text)
+        turn.places.append(("reasoning_content", self.place))
 
     def call(self, call: _Json) -> None:
-        self._open().calls.append(call)
+        turn = self._open()
+        turn.calls.append(call)
+        turn.places.append(("tool_calls", self.place))
 
     def think(self, block: Mapping[str, Any]) -> None:
         turn = self._open()
         if turn.content or turn.calls:  # thinking keeps its place before what it led to
             turn = self._open(anew=True)
         turn.thinking.append(block)
+        turn.places.append(("thinking_blocks", self.place))
 
     def messages(self) -> list[_Json]:
         said = (each.message() if isinstance(each, _Turn) else each for each in self._said)
         return [message for message in said if message is not None]
+
+    def origin(self, number: int, rest: str) -> _Place | None:
+        for each, place in zip(self._said, self._places, strict=True):
+            if isinstance(each, _Turn) and each.message() is None:
+                continue
+            if number == 0:
+                return each.origin(rest) if isinstance(each, _Turn) else place
+            number -= 1
+        return None
 
     def _next_text(self) -> _Turn:
         turn = self._open()
@@ -107,6 +154,7 @@ class _Conversation:
         if self._turn is None or anew:
             self._turn = _Turn()
             self._said.append(self._turn)
+            self._places.append(self.place)
         return self._turn
 
 
