@@ -9,7 +9,6 @@ so does a row that explains nothing any more.
 from __future__ import annotations
 
 import copy
-import json
 import random
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -19,6 +18,7 @@ import pytest
 
 from runestone_testing import bundles
 from runestone_testing.chat_cases import Cases
+from runestone_testing.chat_gist import events_in, gathered, gist
 from runestone_testing.litellm_peer import Peer, running_litellm
 
 if TYPE_CHECKING:
@@ -237,56 +237,6 @@ REQUEST_ROWS = (
 # --- replies
 
 
-def gist(completion: Json) -> Json:
-    """Of a whole reply, what a program reads."""
-    (choice,) = completion["choices"]
-    message = choice["message"]
-    calls = message.get("tool_calls") or []
-    usage = completion["usage"]
-    cached = (usage.get("prompt_tokens_details") or {}).get("cached_tokens") or 0
-    return {
-        "role": message["role"],
-        "content": message.get("content"),
-        "reasoning_content": message.get("reasoning_content"),
-        "thinking_blocks": message.get("thinking_blocks") or [],
-        "calls": [_gist_of_call(call) for call in calls],
-        "finish_reason": choice["finish_reason"],
-        "prompt_tokens": usage["prompt_tokens"],
-        "completion_tokens": usage["completion_tokens"],
-        "total_tokens": usage["total_tokens"],
-        "cached_tokens": cached,
-    }
-
-
-def _gist_of_call(call: Json) -> Json:
-    function = call["function"]
-    arguments = json.loads(function["arguments"])
-    return {"id": call["id"], "name": function["name"], "arguments": arguments}
-
-
-def gathered(chunks: Sequence[Json]) -> Json:
-    """The whole reply that a stream was: what OpenAI's own accumulator makes of its deltas."""
-    message: Json = {"role": None, "content": None, "reasoning_content": None}
-    calls: dict[int, Json] = {}
-    finish_reason = usage = None
-    for chunk in chunks:
-        usage = chunk.get("usage") or usage
-        for choice in chunk["choices"]:
-            finish_reason = choice.get("finish_reason") or finish_reason
-            delta = choice["delta"]
-            for name in message:
-                if delta.get(name):
-                    message[name] = (message[name] or "") + delta[name]
-            for piece in delta.get("tool_calls") or ():
-                call = calls.setdefault(piece["index"], {"function": {"arguments": ""}})
-                call["id"] = piece.get("id") or call["id"]
-                function = piece["function"]
-                call["function"]["name"] = function.get("name") or call["function"]["name"]
-                call["function"]["arguments"] += function.get("arguments") or ""
-    message["tool_calls"] = [calls[index] for index in sorted(calls)]
-    return {"choices": [{"message": message, "finish_reason": finish_reason}], "usage": usage}
-
-
 def _a_full_window_is_no_stop(pair: Pair) -> bool:
     if pair.asked["stop_reason"] != "model_context_window_exceeded":
         return False
@@ -404,9 +354,3 @@ def test_replies(
         theirs = gathered(theirs) if stream else theirs
         pairs.append(Pair(reply, gist(ours), gist(theirs)))
     settled(pairs, rows)
-
-
-def events_in(text: str) -> list[Json]:
-    lines = [line.removeprefix("data: ") for line in text.splitlines() if line]
-    assert lines.pop() == "[DONE]"
-    return [json.loads(line) for line in lines]
