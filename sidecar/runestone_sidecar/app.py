@@ -56,7 +56,6 @@ BACKLOG = 4096
 TELLING_S = 1  # how long a scrape may outlast the last request
 MAX_PROBES = 32  # connections to the health port
 LAST_WORDS_S = 1.0  # for requests that are told that the time to drain is over
-STALLED_S = 120  # a client that takes nothing for so long is cut off by the kernel
 KEEPALIVE_S = {"TCP_KEEPIDLE": 60, "TCP_KEEPINTVL": 15}  # finds clients that vanished
 
 SURFACES: Final[Mapping[str, Surface]] = {
@@ -177,7 +176,7 @@ class Server(uvicorn.Server):
                 timeout_graceful_shutdown=max(1, int(drain_s)),
             )
         )
-        self.listener = listen(host, port)
+        self.listener = listen(host, port, stalled_s=self.door.bounds.stalled_s)
         self._leaving = asyncio.Event()
 
     @property
@@ -222,14 +221,17 @@ def api_bounds(settings: Settings) -> Bounds:
         idle_s=settings.idle_timeout_s,
         head_s=settings.header_timeout_s,
         body_s=settings.body_timeout_s,
-        stalled_s=STALLED_S,
+        stalled_s=settings.write_timeout_s,
         head_bytes=settings.max_header_bytes,
         header_fields=settings.max_headers,
     )
 
 
-def listen(host: str, port: int) -> socket.socket:
-    """Raises SettingsError where the address is taken or not ours."""
+def listen(host: str, port: int, *, stalled_s: float) -> socket.socket:
+    """Raises SettingsError where the address is taken or not ours.
+
+    A client that takes nothing for `stalled_s` is cut off by the kernel.
+    """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     try:
@@ -238,14 +240,14 @@ def listen(host: str, port: int) -> socket.socket:
     except OSError as error:
         listener.close()
         raise SettingsError(f"cannot listen on {host}:{port}: {error.strerror}") from error
-    _guard(listener)
+    _guard(listener, stalled_s)
     return listener
 
 
-def _guard(listener: socket.socket) -> None:
+def _guard(listener: socket.socket, stalled_s: float) -> None:
     """What the kernel watches for us on each connection: it inherits this from its listener."""
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    options = {**KEEPALIVE_S, "TCP_USER_TIMEOUT": STALLED_S * 1000}
+    options = {**KEEPALIVE_S, "TCP_USER_TIMEOUT": int(stalled_s * 1000)}
     for name, value in options.items():
         if hasattr(socket, name):  # not everywhere
             listener.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)

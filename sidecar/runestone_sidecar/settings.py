@@ -33,6 +33,7 @@ class Settings:
     header_timeout_s: float = 10.0
     body_timeout_s: float = 30.0  # and a second for each 16 KiB
     idle_timeout_s: float = 75.0
+    write_timeout_s: float = 120.0
     auth_plugins: tuple[str, ...] = ()  # entry points of `runestone.auth`, in the order asked
 
 
@@ -76,6 +77,9 @@ NUMBERS: Final = {
     ),
     "idle_timeout_s": Number(
         "RUNESTONE_IDLE_TIMEOUT_SECONDS", 1, 3600, "how long a connection is kept without a request"
+    ),
+    "write_timeout_s": Number(
+        "RUNESTONE_WRITE_TIMEOUT_SECONDS", 1, 3600, "how long a client may not read its answer"
     ),
 }
 
