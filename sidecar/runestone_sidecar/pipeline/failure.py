@@ -11,6 +11,7 @@ from runestone_sidecar.errors import (
     UpstreamTimeout,
 )
 from runestone_sidecar.pipeline.verdicts import (
+    CONTENT_REFUSED,
     OUT_OF_TIME,
     PASSED_OVER,
     Row,
@@ -50,7 +51,7 @@ def of_refusal(response: Response, said: ProviderError) -> AttemptFailed:
             said.message,
             param=said.param,
             code=said.code,
-            provider_status=status,
+            provider_status=400 if row is CONTENT_REFUSED else status,  # a 403 is about a key
             provider_type=said.type,
         )
     elif row.verdict is Verdict.LIMITED:

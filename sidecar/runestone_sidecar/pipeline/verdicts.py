@@ -13,6 +13,7 @@ from typing import Final
 
 from runestone_sidecar.admit.cooldown import Reason
 from runestone_sidecar.upstream import faults
+from runestone_sidecar.upstream.dialects.provider_error import CONTENT_CODES
 
 
 class Verdict(Enum):
@@ -92,6 +93,7 @@ STATUSES: Final[Mapping[int, Row]] = {
     503: _overloaded("503: unavailable"),
     529: _overloaded("529: overloaded"),
 }
+CONTENT_REFUSED: Final = _client("any 4xx for the content: `content_filter`, …")
 OTHER_4XX: Final = _client("any other 4xx")
 OTHER_5XX: Final = _failure("any other 5xx", Verdict.RETRY)
 OTHER_STATUS: Final = _failure("1xx, 3xx, 2xx but 200: no such API", Verdict.PROVIDER)
@@ -125,6 +127,8 @@ def row_of_status(status: int, code: str | None = None) -> Row:
     """Other 4xx judge the request; 5xx pass; anything else (a redirect, say) is no such API."""
     if status == 429 and code == "insufficient_quota":
         return OUT_OF_CREDIT
+    if 400 <= status < 500 and code in CONTENT_CODES:
+        return CONTENT_REFUSED
     found = STATUSES.get(status)
     if found is not None:
         return found
@@ -151,6 +155,7 @@ def rows() -> tuple[Row, ...]:
     return (
         *STATUSES.values(),
         OUT_OF_CREDIT,
+        CONTENT_REFUSED,
         OTHER_4XX,
         OTHER_5XX,
         OTHER_STATUS,

@@ -14,6 +14,7 @@ from runestone_sidecar.admit.breaker import State
 from runestone_sidecar.pipeline import execute
 from runestone_sidecar.pipeline.verdicts import (
     BAD_REPLY,
+    CONTENT_REFUSED,
     FAULTS,
     OUT_OF_CREDIT,
     PASSED_OVER,
@@ -95,6 +96,7 @@ def refusal(status: int, code: str | None = None) -> bytes:
 REFUSALS = [
     *(pytest.param(refusal(status), row, id=str(status)) for status, row in STATUSES.items()),
     pytest.param(refusal(429, "insufficient_quota"), OUT_OF_CREDIT, id="429-out-of-credit"),
+    pytest.param(refusal(403, "content_filter"), CONTENT_REFUSED, id="403-for-the-content"),
     *(
         pytest.param(refusal(n), row_of_status(n), id=str(n))
         for n in (418, 451, 500, 504, 204, 307)

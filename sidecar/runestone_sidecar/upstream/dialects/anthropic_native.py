@@ -16,7 +16,7 @@ from runestone_sidecar.upstream.dialects.base import (
     StreamReader,
     Usage,
 )
-from runestone_sidecar.upstream.dialects.provider_error import error_of
+from runestone_sidecar.upstream.dialects.provider_error import error_of, judges_request
 from runestone_sidecar.upstream.dialects.splice import body_with_model
 from runestone_sidecar.upstream.dialects.tap import EVENT_ENDS, check_head
 from runestone_sidecar.upstream.sse import SSEParser, SSETooLargeError
@@ -137,7 +137,7 @@ class MessagesTap:
     def _see_error(self, event: dict[str, Any]) -> None:
         self.complete = False
         error = error_of(event, status=502)
-        if self._silent and error.type != "invalid_request_error":
+        if self._silent and not judges_request(error):
             raise BadReply("the stream began with an error")
         self.error = error
 

@@ -18,7 +18,7 @@ from runestone_sidecar.upstream.dialects.anthropic_reply import (
 )
 from runestone_sidecar.upstream.dialects.anthropic_tools import ANSWER_TOOL, defines_answer_tool
 from runestone_sidecar.upstream.dialects.base import BadReply, ProviderError, Request, Usage
-from runestone_sidecar.upstream.dialects.provider_error import error_of
+from runestone_sidecar.upstream.dialects.provider_error import error_of, judges_request
 from runestone_sidecar.upstream.sse import SSEParser, SSETooLargeError
 
 _DONE: Final = b"data: [DONE]\n\n"
@@ -213,7 +213,7 @@ class AnthropicStream:
 
     def _on_error(self, event: _Event) -> bytes:
         error = error_of(event, status=502)
-        if not self._head and error.type != "invalid_request_error":
+        if not self._head and not judges_request(error):
             raise BadReply("the stream began with an error")
         self.error = error
         return b"data: " + orjson.dumps({"error": error}) + b"\n\n"

@@ -14,7 +14,7 @@ from runestone_sidecar.upstream.dialects.base import (
     Usage,
 )
 from runestone_sidecar.upstream.dialects.openai_stream import OpenAIStream
-from runestone_sidecar.upstream.dialects.provider_error import error_of
+from runestone_sidecar.upstream.dialects.provider_error import error_of, judges_request
 from runestone_sidecar.upstream.dialects.splice import body_with_model
 from runestone_sidecar.upstream.dialects.tap import EVENT_ENDS
 
@@ -94,9 +94,10 @@ class ResponsesStream(OpenAIStream):
             raise BadReply("the last event of the stream has no response")
         self.usage = read_usage(response.get("usage"))
         if event["type"] == _FAILED:
-            if self._silent:
+            error = error_of({"error": response.get("error")}, status=502)
+            if self._silent and not judges_request(error):
                 raise BadReply("the stream began with a failure")
-            self.error = error_of({"error": response.get("error")}, status=502)
+            self.error = error
         self.complete = True
 
 

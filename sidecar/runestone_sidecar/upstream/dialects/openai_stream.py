@@ -7,7 +7,7 @@ import orjson
 
 from runestone_sidecar.upstream.dialects.base import BadReply, ProviderError, Usage
 from runestone_sidecar.upstream.dialects.openai_body import read_usage
-from runestone_sidecar.upstream.dialects.provider_error import error_of
+from runestone_sidecar.upstream.dialects.provider_error import error_of, judges_request
 from runestone_sidecar.upstream.dialects.tap import EVENT_ENDS, check_head
 from runestone_sidecar.upstream.sse import SSEParser, SSETooLargeError
 
@@ -107,7 +107,7 @@ class OpenAIStream:
 
     def _see_error(self, chunk: dict[str, Any]) -> None:
         error = error_of(chunk, status=502)
-        if self._silent and error.type != "invalid_request_error":
+        if self._silent and not judges_request(error):
             raise BadReply("the stream began with an error")
         self.error = error
         self.complete = False

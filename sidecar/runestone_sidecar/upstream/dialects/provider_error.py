@@ -4,6 +4,7 @@ Total over any bytes, bounded, and free of credentials: providers quote the key 
 """
 
 import re
+from collections.abc import Mapping
 from typing import Any, Final
 
 import orjson
@@ -11,8 +12,12 @@ import orjson
 from runestone_sidecar.upstream.dialects.base import ProviderError
 
 MAX_MESSAGE_CHARS: Final = 2_000
+INVALID_REQUEST: Final = "invalid_request_error"
 _MAX_FIELD_CHARS: Final = 100
 _MAX_BODY_BYTES: Final = 1024 * 1024  # an error is a few hundred bytes; the rest is not one
+
+# `code` of a refusal for what was asked or said, with whatever status and type it comes
+CONTENT_CODES: Final = frozenset({"content_filter", "content_policy_violation"})
 
 _UNPRINTABLE: Final = re.compile(
     "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]"
@@ -81,12 +86,19 @@ def error_of(document: Any, *, status: int) -> ProviderError:
     message = fit_to_show(error.get("message")) or _default_message(status)
     if document.get("type") == "error":
         return _anthropic_error(message, error.get("type"), status)
+    code = "content_filter" if _is_flagged(error) else _short(error.get("code"))
+    kind = INVALID_REQUEST if code in CONTENT_CODES else None  # Azure says none
     return ProviderError(
         message=message,
-        type=_short(error.get("type")) or _default_type(status),
-        code=_short(error.get("code")),
+        type=_short(error.get("type")) or kind or _default_type(status),
+        code=code,
         param=_short(error.get("param")),
     )
+
+
+def judges_request(error: ProviderError) -> bool:
+    """Another provider is not to be asked the same."""
+    return error.type == INVALID_REQUEST or error.code in CONTENT_CODES
 
 
 def fit_to_show(text: Any) -> str:
@@ -97,6 +109,12 @@ def fit_to_show(text: Any) -> str:
     for pattern, replacement in _SECRETS:
         line = pattern.sub(replacement, line)
     return line[:MAX_MESSAGE_CHARS]
+
+
+def _is_flagged(error: Mapping[str, Any]) -> bool:
+    """OpenRouter says so beside a 403, which is otherwise about a key."""
+    metadata = error.get("metadata")
+    return isinstance(metadata, dict) and "flagged_input" in metadata
 
 
 def _flat_error(document: Any, error: Any, status: int) -> ProviderError:
@@ -120,11 +138,13 @@ def _anthropic_error(message: str, kind: Any, status: int) -> ProviderError:
     known = _ANTHROPIC_TYPES.get(kind) if isinstance(kind, str) else None
     type_, code = known or (_default_type(status), _short(kind))
     param = None
-    if type_ == "invalid_request_error":
+    if type_ == INVALID_REQUEST:
         if path := _PATH.match(message):
             param = _ANTHROPIC_PATHS.get(path[1])
         if message.startswith("prompt is too long"):
             code = "context_length_exceeded"  # what OpenAI's clients look for to cut the prompt
+        elif "content filtering policy" in message:
+            code = "content_filter"
         elif kind == "not_found_error" and param == "model":
             code = "model_not_found"
     return ProviderError(message=message, type=type_, code=code, param=param)

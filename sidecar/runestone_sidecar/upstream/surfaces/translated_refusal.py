@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from runestone_sidecar.errors import GatewayError, ProviderRefused, UpstreamFailed
 from runestone_sidecar.upstream.dialects.base import ProviderError
+from runestone_sidecar.upstream.dialects.provider_error import CONTENT_CODES
 
 _path: Final = re.compile(r"(\w+?)(?:\.?\[(\d+)\]|\.(\d+))?(?:\.([^.\d].*))?").fullmatch
 _AS_A_CHAT: Final = "The provider was asked this as a chat, and refused it: "
@@ -18,9 +19,8 @@ _OF_OUR_KEY: Final = frozenset({401, 402, 403})
 
 # Of errors inside a stream, which have no status: the `code`, else the `type` -> what it would be
 STATUSES: Final[Mapping[str, int]] = {
+    **dict.fromkeys(CONTENT_CODES, 400),
     "context_length_exceeded": 400,
-    "content_filter": 400,
-    "content_policy_violation": 400,
     "invalid_prompt": 400,
     "invalid_api_key": 401,
     "authentication_error": 401,
