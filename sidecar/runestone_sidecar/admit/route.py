@@ -32,7 +32,18 @@ from runestone_sidecar.upstream.surfaces.codec import can_serve
 # Estimates are not counts: only what is far too long for a model is kept from it here.
 CONTEXT_MARGIN: Final = 1.25
 _CONTEXT: Final = "ContextWindow"
+_CAPABILITY: Final = "LacksCapability"
+_API: Final = "NotOfThisApi"
 NOT_OF_THIS_API: Final = "model_not_supported"  # a refusal's code
+# Where each API has what is too long.
+_PROMPTS: Final = {
+    "chat": "messages",
+    "messages": "messages",
+    "count_tokens": "messages",
+    "responses": "input",
+    "embeddings": "input",
+    "completions": "prompt",
+}
 
 
 @dataclass(slots=True)
@@ -258,10 +269,10 @@ def _unfit(offer: Offer, query: Query) -> str | None:
     if provider.unavailable is not None:
         return provider.unavailable
     if capabilities and not capabilities >= query.needs:
-        return f"LacksCapability: {', '.join(sorted(query.needs - capabilities))}"
+        return f"{_CAPABILITY}: {', '.join(sorted(query.needs - capabilities))}"
     assert provider.dialect is not None  # else it were unavailable
     if not can_serve(query.surface, provider.dialect, capabilities):
-        return f"NotOfThisApi: {query.surface.name}"
+        return f"{_API}: {query.surface.name}"
     window = offer.context_window
     if window is not None and query.input_tokens > window * CONTEXT_MARGIN * query.windows:
         return f"{_CONTEXT}: about {query.input_tokens} tokens into {window}"
@@ -269,7 +280,10 @@ def _unfit(offer: Offer, query: Query) -> str | None:
 
 
 def _nobody(targets: Iterable[Target], model: str, query: Query) -> GatewayError:
-    """What is told when a model is known and no offer of it can take the request."""
+    """What is told when a model is known and no offer of it can take the request.
+
+    What no waiting mends is the request's fault; anything else may pass.
+    """
     offers = [offer for target in targets for offer in _offered(target, model)]
     reasons = [_unfit(offer, query) or "" for offer in offers]
     if all(reason.startswith(_CONTEXT) for reason in reasons):
@@ -277,15 +291,14 @@ def _nobody(targets: Iterable[Target], model: str, query: Query) -> GatewayError
         return BadRequest(
             f"This model's maximum context length is {window} tokens. However, your request is "
             f"about {query.input_tokens} tokens long.",
-            param="messages",
+            param=_PROMPTS.get(query.surface.name),
             code="context_length_exceeded",
         )
-    if all(reason.startswith("NotOfThisApi") for reason in reasons):
-        return BadRequest(
-            f"The model '{model}' cannot be used with this endpoint.",
-            param="model",
-            code=NOT_OF_THIS_API,
-        )
+    if all(reason.startswith((_CONTEXT, _CAPABILITY, _API)) for reason in reasons):
+        lacking = next(reason for reason in reasons if not reason.startswith(_CONTEXT))
+        kind, _, what = lacking.partition(": ")
+        told = "cannot be used with this endpoint" if kind == _API else f"does not offer {what}"
+        return BadRequest(f"The model '{model}' {told}.", param="model", code=NOT_OF_THIS_API)
     return NoProvider(f"No provider of model '{model}' can take this request right now.")
 
 

@@ -21,8 +21,9 @@ from runestone_sidecar.admit.load import LoadStore
 from runestone_sidecar.admit.route import Query, Router, Trace, visible_models
 from runestone_sidecar.config.build import Credentials
 from runestone_sidecar.config.snapshot import Principal, Snapshot
-from runestone_sidecar.errors import ModelNotFound, NoProvider
+from runestone_sidecar.errors import BadRequest, ModelNotFound, NoProvider
 from runestone_sidecar.upstream.surfaces.chat import OPENAI_CHAT
+from runestone_sidecar.upstream.surfaces.embeddings import EMBEDDINGS
 from runestone_testing import bundles
 
 CREDENTIALS = Credentials(digest="", values={"cred-a": bundles.PROVIDER_KEY})
@@ -257,6 +258,50 @@ def test_a_known_model_that_nobody_can_serve_now_is_no_provider() -> None:
     found = snapshot(pool("one", provider("a", unavailable="CredentialsMissing")))
     with pytest.raises(NoProvider):
         order(found)
+
+
+@pytest.mark.parametrize(
+    ("model", "fields", "code", "param", "told"),
+    [
+        pytest.param(
+            Model(name="m", upstream="m", capabilities=("Chat",)),
+            {"needs": frozenset({"Chat", "Vision"})},
+            "model_not_supported",
+            "model",
+            "does not offer Vision",
+            id="capability",
+        ),
+        pytest.param(
+            Model(name="m", upstream="m", capabilities=("Chat",)),
+            {"surface": EMBEDDINGS, "needs": frozenset({"Embeddings"})},
+            "model_not_supported",
+            "model",
+            "does not offer Embeddings",
+            id="embeddings-of-a-chat-model",
+        ),
+        pytest.param(
+            Model(name="m", upstream="m", capabilities=("Chat",), context_window=1_000),
+            {"input_tokens": 1_300},
+            "context_length_exceeded",
+            "messages",
+            "maximum context length is 1000 tokens",
+            id="context-window",
+        ),
+    ],
+)
+def test_what_no_waiting_mends_is_a_bad_request(
+    model: Model, fields: dict[str, object], code: str, param: str, told: str
+) -> None:
+    found = snapshot(pool("one", provider("a", model)))
+    with pytest.raises(BadRequest) as caught:
+        order(found, query(**fields))
+    assert told in caught.value.message
+    assert (caught.value.code, caught.value.param) == (code, param)
+
+
+def test_an_estimate_a_little_over_the_window_is_left_to_the_provider() -> None:
+    model = Model(name="m", upstream="m", capabilities=("Chat",), context_window=1_000)
+    assert order(snapshot(pool("one", provider("a", model))), query(input_tokens=1_200))
 
 
 def split(sticky_by: str) -> Snapshot:
