@@ -294,7 +294,7 @@ def test_what_no_waiting_mends_is_a_bad_request(
 ) -> None:
     found = snapshot(pool("one", provider("a", model)))
     with pytest.raises(BadRequest) as caught:
-        order(found, query(**fields))
+        order(found, query(**fields))  # type: ignore[arg-type]
     assert told in caught.value.message
     assert (caught.value.code, caught.value.param) == (code, param)
 

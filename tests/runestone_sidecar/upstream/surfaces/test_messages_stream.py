@@ -18,11 +18,9 @@ from runestone_sidecar.upstream.surfaces.messages import MESSAGES, Messages
 from runestone_sidecar.upstream.surfaces.messages_stream import MessagesSink
 from runestone_testing.golden import Golden
 
-GOLDEN = [
-    Golden(path)
-    for path in sorted((Path(__file__).parent / "golden/messages_streams").glob("*.yaml"))
-]
-IDS = [golden.path.stem for golden in GOLDEN]
+FOLDER = Path(__file__).parent / "golden/messages_streams"
+GOLDEN = [Golden(path) for path in sorted(FOLDER.glob("*.yaml"))]
+IDS = [each.path.stem for each in GOLDEN]
 EVENT: TypeAdapter[Any] = TypeAdapter(RawMessageStreamEvent)
 BODY: dict[str, Any] = {
     "model": "asked",
