@@ -84,9 +84,42 @@ NUMBERS: Final = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class Text:
+    variable: str
+    default: str
+    text: str
+
+
+TEXTS: Final = {
+    "config_dir": Text(
+        "RUNESTONE_CONFIG_DIR", "/etc/runestone/config", "where the configuration is mounted"
+    ),
+    "credentials_dir": Text(
+        "RUNESTONE_CREDENTIALS_DIR",
+        "/etc/runestone/credentials",
+        "where the providers' credentials are mounted",
+    ),
+    "host": Text("HOST", "127.0.0.1", "the API's address; by default for its own pod alone"),
+    "health_host": Text("HEALTH_HOST", "0.0.0.0", "the address of health and metrics"),
+    "service_account": Text(
+        "RUNESTONE_SERVICE_ACCOUNT",
+        "",
+        "the pod's ServiceAccount, by which a request without a key may be known",
+    ),
+    "auth_plugins": Text(
+        "RUNESTONE_AUTH",
+        "",
+        "entry points of `runestone.auth` that know keys, in the order asked",
+    ),
+    "log_level": Text("LOG_LEVEL", "info", f"one of {', '.join(LOG_LEVELS)}"),
+}
+
+
 def read_settings(env: Mapping[str, str] = os.environ) -> Settings:
     """Raises SettingsError, which names the variable."""
-    level = env.get("LOG_LEVEL", "info").lower()
+    texts = {field: env.get(text.variable, text.default) for field, text in TEXTS.items()}
+    level = texts["log_level"].lower()
     if level not in LOG_LEVELS:
         raise SettingsError(f"LOG_LEVEL must be one of {', '.join(LOG_LEVELS)}, not {level!r}")
     numbers: dict[str, Any] = {
@@ -95,12 +128,12 @@ def read_settings(env: Mapping[str, str] = os.environ) -> Settings:
         if number.variable in env
     }
     return Settings(
-        config_dir=Path(env.get("RUNESTONE_CONFIG_DIR", "/etc/runestone/config")),
-        credentials_dir=Path(env.get("RUNESTONE_CREDENTIALS_DIR", "/etc/runestone/credentials")),
-        host=env.get("HOST", "127.0.0.1"),
-        health_host=env.get("HEALTH_HOST", "0.0.0.0"),
-        service_account=env.get("RUNESTONE_SERVICE_ACCOUNT") or None,
-        auth_plugins=tuple(env.get("RUNESTONE_AUTH", "").replace(",", " ").split()),
+        config_dir=Path(texts["config_dir"]),
+        credentials_dir=Path(texts["credentials_dir"]),
+        host=texts["host"],
+        health_host=texts["health_host"],
+        service_account=texts["service_account"] or None,
+        auth_plugins=tuple(texts["auth_plugins"].replace(",", " ").split()),
         log_level=level,
         **numbers,
     )

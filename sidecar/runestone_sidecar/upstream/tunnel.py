@@ -8,7 +8,7 @@ import os
 from base64 import b64encode
 from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
-from typing import TYPE_CHECKING, Self, cast
+from typing import TYPE_CHECKING, Final, Self, cast
 from urllib.parse import unquote, urlsplit
 
 from runestone_sidecar.upstream.faults import TunnelFailed
@@ -44,6 +44,12 @@ class Proxy:
         return cls(host, port, authorization)
 
 
+VARIABLES: Final = {
+    "HTTPS_PROXY": "the proxy to providers whose URL is https; none where it is empty",
+    "NO_PROXY": "what is reached directly all the same: names, addresses, networks, or `*`",
+}
+
+
 @dataclass(frozen=True, slots=True)
 class ProxySettings:
     """Both empty: every origin is reached directly."""
@@ -55,8 +61,7 @@ class ProxySettings:
     def from_env(cls, environ: "Mapping[str, str] | None" = None) -> Self:
         """The lower-case names win, as they do for curl."""
         env = os.environ if environ is None else environ
-        url = env.get("https_proxy") or env.get("HTTPS_PROXY")
-        listed = env.get("no_proxy") or env.get("NO_PROXY") or ""
+        url, listed = (env.get(name.lower()) or env.get(name) or "" for name in VARIABLES)
         entries = tuple(entry.strip().lower() for entry in listed.split(",") if entry.strip())
         return cls(Proxy.from_url(url) if url else None, entries)
 

@@ -2,26 +2,49 @@
 
 A client that speaks OpenAI's format itself chose its fields for its model. Here the fields are this
 gateway's, and vendors answer a field that they do not know with a 400 or, worse, by ignoring it.
-The patterns of models' names are the table; the facts are of November 2026.
-
-- `thinking_blocks` of a message: dropped, the extension is for providers of Anthropic's format.
-- `reasoning_content` of a message: only for models that refuse a tool call without their own.
-- `max_completion_tokens`: OpenAI's models, whose later ones refuse `max_tokens`; all others are
-  sent `max_tokens`, which every vendor knows (Mistral's refuse the new name, others ignore it).
-- `reasoning_effort`: dropped, as a hint, for models that are known not to reason.
+FITTED is the documentation; the facts are of November 2026.
 """
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Final
 
 _START: Final = r"(?:^|[/:.])"  # vendor/model, ft:model:…, region.model
-_is_openais: Final = re.compile(_START + r"(?:gpt-(?!oss)|chatgpt-|codex-|computer-use|o\d)").search
-_wants_its_reasoning: Final = re.compile(_START + r"(?:deepseek|kimi)").search
-_does_not_reason: Final = re.compile(
+OPENAIS: Final = re.compile(_START + r"(?:gpt-(?!oss)|chatgpt-|codex-|computer-use|o\d)")
+WANTS_ITS_REASONING: Final = re.compile(_START + r"(?:deepseek|kimi)")
+DOES_NOT_REASON: Final = re.compile(
     _START + r"(?:gpt-[34]|gpt-5(?:\.\d)?-chat|chatgpt-4|(?:open-)?mi[sx]tral-|ministral|codestral"
     r"|devstral|pixtral|llama|meta-llama|gemma|command-|phi-?\d)"
-).search
+)
+_is_openais: Final = OPENAIS.search
+_wants_its_reasoning: Final = WANTS_ITS_REASONING.search
+_does_not_reason: Final = DOES_NOT_REASON.search
+
+
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    how: str
+    models: re.Pattern[str] | None = None  # by the provider's name for it
+
+
+FITTED: Final[Mapping[str, Fitted]] = {
+    "max_completion_tokens": Fitted(
+        "kept for OpenAI's models, whose later ones refuse `max_tokens`; all others are sent "
+        "`max_tokens`, which every vendor knows (Mistral's refuse the new name, others ignore it)",
+        OPENAIS,
+    ),
+    "reasoning_effort": Fitted(
+        "dropped, as a hint, for models that are known not to reason", DOES_NOT_REASON
+    ),
+    "reasoning_content": Fitted(
+        "of a message: kept only for models that refuse a tool call without their own",
+        WANTS_ITS_REASONING,
+    ),
+    "thinking_blocks": Fitted(
+        "of a message: dropped, the extension is for providers of Anthropic's format"
+    ),
+}
 
 
 def fitted(body: Mapping[str, Any], upstream: str) -> dict[str, Any]:

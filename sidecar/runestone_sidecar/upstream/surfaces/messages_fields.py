@@ -13,7 +13,9 @@ _OF_ITS_PROVIDER: Final = "is a tool that runs at Anthropic; this model's provid
 
 FIELDS: Final[Mapping[str, Field]] = {
     "model": carried("the provider's name for it"),
-    "messages": carried("block by block, as BLOCKS says; a reply to be continued is refused"),
+    "messages": carried(
+        "block by block, by the table of blocks; a reply to be continued is refused"
+    ),
     "system": carried("one system message, its blocks parted by an empty line"),
     "max_tokens": carried("max_completion_tokens, or max_tokens where the vendor wants it; not 0"),
     "stream": carried("as it is; the usage is always asked for"),
@@ -71,9 +73,9 @@ BLOCKS: Final[Mapping[str, Field]] = {
     ),
     "search_result": carried("text after title and source; citations are refused"),
     "thinking": carried(
-        "thinking_blocks where signed, and reasoning_content: see openai_translated.py"
+        "thinking_blocks where signed, and reasoning_content: both as its vendor takes them"
     ),
-    "redacted_thinking": carried("thinking_blocks: see openai_translated.py"),
+    "redacted_thinking": carried("thinking_blocks, as its vendor takes them"),
     "tool_use": carried("a tool call, its input as JSON"),
     "tool_result": carried(
         "a tool message, before all else of its turn; is_error is the prefix 'Error: '; an image "
