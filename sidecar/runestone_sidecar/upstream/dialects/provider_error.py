@@ -49,7 +49,7 @@ _ANTHROPIC_TYPES: Final[dict[str, tuple[str, str | None]]] = {
     "api_error": ("server_error", None),
 }
 # The first step of Anthropic's path of a wrong field -> the field that it was translated from
-_ANTHROPIC_PATHS: Final = {
+ANTHROPIC_PATHS: Final = {
     "model": "model",
     "max_tokens": "max_tokens",
     "messages": "messages",
@@ -65,7 +65,7 @@ _ANTHROPIC_PATHS: Final = {
     "output_config": "response_format",
     "service_tier": "service_tier",
 }
-_PATH: Final = re.compile(r"([a-z_]+)(?:\.[\w.\-]+)?: ")
+leading_path: Final = re.compile(r"([a-z_]+)(?:\.[\w.\-]+)?(?=: )").match
 
 
 def read_error(status: int, body: bytes) -> ProviderError:
@@ -139,8 +139,8 @@ def _anthropic_error(message: str, kind: Any, status: int) -> ProviderError:
     type_, code = known or (_default_type(status), _short(kind))
     param = None
     if type_ == INVALID_REQUEST:
-        if path := _PATH.match(message):
-            param = _ANTHROPIC_PATHS.get(path[1])
+        if path := leading_path(message):
+            param = ANTHROPIC_PATHS.get(path[1])
         if message.startswith("prompt is too long"):
             code = "context_length_exceeded"  # what OpenAI's clients look for to cut the prompt
         elif "content filtering policy" in message:

@@ -10,7 +10,11 @@ from typing import Any, Final
 
 from runestone_sidecar.errors import GatewayError, ProviderRefused, UpstreamFailed
 from runestone_sidecar.upstream.dialects.base import ProviderError
-from runestone_sidecar.upstream.dialects.provider_error import CONTENT_CODES
+from runestone_sidecar.upstream.dialects.provider_error import (
+    ANTHROPIC_PATHS,
+    CONTENT_CODES,
+    leading_path,
+)
 
 _path: Final = re.compile(r"(\w+?)(?:\.?\[(\d+)\]|\.(\d+))?(?:\.([^.\d].*))?").fullmatch
 _AS_A_CHAT: Final = "The provider was asked this as a chat, and refused it: "
@@ -82,6 +86,9 @@ def within_tool(place: Place, tails: Mapping[str, str]) -> str:
 
 def reworded(message: str, theirs: str, ours: str | None) -> str:
     """The provider's text, naming the client's field instead of the chat's."""
+    path = leading_path(message)
+    if path and path[1] != ours and ANTHROPIC_PATHS.get(path[1]) == theirs:
+        return _AS_A_CHAT + message if ours is None else ours + message[path.end() :]
     if ours == theirs:
         return message
     named = _as_named(theirs)

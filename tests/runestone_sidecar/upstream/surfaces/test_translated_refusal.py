@@ -221,6 +221,21 @@ TEXTS: dict[str, tuple[str, str, str | None, str]] = {
     "nowhere": ("Too long.", "messages[2].content", "input[1]", "Too long."),
     "nowhere, nor ours": ("Too long.", "stream_options", None, "Too long."),
     "the same": ("Invalid 'n'", "n", "n", "Invalid 'n'"),
+    "Anthropic's path": (
+        "messages.0.content.1: text is blank: really",
+        "messages",
+        "prompt",
+        "prompt: text is blank: really",
+    ),
+    "Anthropic's name": ("stop_sequences: too many", "stop", "stop", "stop: too many"),
+    "Anthropic's path, and ours": ("tools.0.name: bad", "tools", "tools", "tools.0.name: bad"),
+    "Anthropic's path, nor ours": (
+        "thinking.budget_tokens: too few",
+        "reasoning_effort",
+        None,
+        "The provider was asked this as a chat, and refused it: thinking.budget_tokens: too few",
+    ),
+    "no path of Anthropic's": ("system: bad", "stop", "end", "system: bad"),
     "a backslash": ("Invalid `user`", "user", r"metadata.\1", r"Invalid `metadata.\1`"),
 }
 
