@@ -5,6 +5,7 @@ What the client gets is another provider's answer, or one refusal in its own API
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -453,6 +454,26 @@ async def test_C22_a_kept_connection_that_was_closed_costs_one_more_try(
             check_whole(pair, heard, WORDS, stream=stream)
         assert [peer.requests for peer in stand.provider.peers] == [2, 2, 1]
         assert stand.providers[1].requests == []
+        stand.next_answer = pair.chat()
+
+
+async def test_C22_nor_do_many_that_were_closed_cost_more(tmp_path: Path) -> None:
+    """As when the provider's node was lost: nothing tells, until something is written."""
+    pair, go = PAIRS["chat-openai"], asyncio.Event()
+    async with standing(tmp_path, config=pair.config) as stand:
+        stand.provider.answer = [scripts.until(go), pair.whole(WORDS)]
+        asked = [asyncio.create_task(ask(stand, pair)) for _ in range(20)]
+        await stand.provider.requested(20)
+        go.set()
+        await asyncio.gather(*asked)
+        kept = set(map(id, stand.provider.open_peers))
+        assert len(kept) == 20
+        stand.provider.answer = lambda asked: (
+            [scripts.reset()] if id(asked.peer) in kept else pair.whole(WORDS)
+        )
+        for _ in range(3):
+            check_whole(pair, await ask(stand, pair), WORDS, stream=False)
+        assert len(stand.provider.requests) == 20 + 1 + 3
         stand.next_answer = pair.chat()
 
 

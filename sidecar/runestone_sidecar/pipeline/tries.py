@@ -99,6 +99,7 @@ class Tries(Generic[P, A]):
         verdict, retry = failure.row.verdict, offer.provider.retry
         if failure.row is STALE and not turn.fresh:
             turn.fresh = True
+            self._client.drop_idle(offer.provider.origin)
             return True
         if verdict in _OF_THE_KEY and self._outcomes.next_credential(
             offer.provider, turn, offer.target.upstream

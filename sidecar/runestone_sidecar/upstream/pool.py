@@ -105,6 +105,11 @@ class Client:
             connection.hang_up()
         return response
 
+    def drop_idle(self, origin: "Origin") -> None:
+        """A kept connection was found gone: all others there were idle for longer still."""
+        if pool := self._pools.get(origin):
+            pool.drop_idle()
+
     def prune(self, keep: "Collection[Origin]") -> None:
         """Lets go of origins no longer configured: calls under way there end undisturbed."""
         for origin in [origin for origin in self._pools if origin not in keep]:
@@ -187,6 +192,9 @@ class Pool:
         self._retired = True
         if self._sweeper is not None:
             self._sweeper.cancel()
+        self.drop_idle()
+
+    def drop_idle(self) -> None:
         for connection in tuple(self._idle):
             connection.close()
 
