@@ -62,7 +62,7 @@ async def test_cut_anywhere(tmp_path: Path, pair: Pair, end: Callable[[], script
     whole = pair.stream()
     start = len(head(content_type=SSE))
     finish_at = start + sum(len(chunk(event)) for event in pair.events()[: pair.finish() + 1])
-    finish_at -= len(b"\r\n")  # the event is whole before its chunk is
+    finish_at -= len(b"\n\n\r\n")  # its data is whole before the event is, and its chunk
     async with standing(tmp_path, config=pair.config) as stand:
         for cut in range(start, len(whole), STRIDE):
             stand.provider.answer = [whole[:cut], end()]
