@@ -127,11 +127,16 @@ class Form:
         self._first = b""
         self._found: Found | None = None
 
+    @property
+    def ended(self) -> bool:
+        """Its closing boundary was read, be there more of the body or not."""
+        return self._scanner.ended
+
     async def read_first(self) -> None:
         """As far as its model, or FIRST_BYTES, or its end. Raises GatewayError or ClientGone."""
         pieces: list[bytes] = []
         size = 0
-        while self.model is None and size < FIRST_BYTES and not self._body.ended:
+        while self.model is None and size < FIRST_BYTES and not (self.ended or self._body.ended):
             piece = await anext(self._body)
             pieces.append(piece)
             size += len(piece)
@@ -169,14 +174,11 @@ class Form:
             self.model = _model_in(found[0].value)
             if self.watch is not None:
                 self.watch.check(self.model)
-        if self._body.ended:
-            self._check_end()
-
-    def _check_end(self) -> None:
-        if not self._scanner.ended:
+        if self._scanner.ended:
+            if self.model is None and self.watch is not None:
+                self.watch.end()  # some providers wait for no more than the last boundary
+        elif self._body.ended:
             raise BadRequest("The multipart body is malformed: its end is missing.")
-        if self.model is None and self.watch is not None:
-            self.watch.end()
 
 
 def _model_in(value: bytes) -> str:

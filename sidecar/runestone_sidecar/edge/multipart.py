@@ -19,6 +19,9 @@ _PARAMETER: Final = re.compile(
     rb'[ \t]*;[ \t]*([!#$%&\'*+\-.^_`|~0-9A-Za-z]+)=("(?:[^"\\]|\\.)*"|[^;"\s]*)[ \t]*'
 )
 _PLAIN_CODINGS: Final = frozenset({b"7bit", b"8bit", b"binary"})
+_UNFIT: Final = re.compile(rb"[\0\r\n]")
+_AROUND: Final = b" \t'\"<>"  # what some take off a name
+_is_token: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+").fullmatch
 
 _PREAMBLE, _DELIMITER, _HEAD, _START, _CONTENT, _END = range(6)
 
@@ -41,6 +44,12 @@ def boundary_of(content_type: bytes) -> bytes:
     if boundary is None or not _BOUNDARY.fullmatch(boundary):
         raise _malformed("its Content-Type has no fit boundary")
     return boundary
+
+
+def content_type_of(boundary: bytes) -> bytes:
+    """With nothing else in it: a charset, say, in which some would read the names of the parts."""
+    shown = boundary if _is_token(boundary) else b'"%b"' % boundary
+    return b"multipart/form-data; boundary=" + shown
 
 
 class PartScanner:
@@ -161,7 +170,7 @@ def _is_of(name: bytes, head: bytes) -> bool:
     coding = b"binary"
     for line in head.split(b"\r\n"):
         field, colon, value = line.partition(b":")
-        if not colon or field != field.strip() or not field or b"\n" in line or b"\r" in line:
+        if not colon or field != field.strip() or not field or _UNFIT.search(line):
             raise _malformed("the head of a part is not one")
         if field.lower() == b"content-disposition":
             dispositions.append(value.strip())
@@ -171,9 +180,11 @@ def _is_of(name: bytes, head: bytes) -> bool:
         raise _malformed("a part does not have one Content-Disposition")
     kind, semicolon, rest = dispositions[0].partition(b";")
     parameters = _parameters(semicolon + rest)
-    if kind.strip().lower() != b"form-data" or b"name" not in parameters or b"name*" in parameters:
+    if kind.strip().lower() != b"form-data" or b"name" not in parameters:
         raise _malformed("a part has no fit name")
-    if parameters[b"name"].strip().lower() != name:
+    if any(b"*" in each and each != b"filename*" for each in parameters):  # RFC 2231's: `name*0`
+        raise _malformed("a part has no fit name")
+    if parameters[b"name"].strip(_AROUND).lower() != name:
         return False
     if parameters[b"name"] != name or coding not in _PLAIN_CODINGS:
         raise BadRequest(f"The part '{name.decode()}' is not written plainly.", param=name.decode())
@@ -190,7 +201,11 @@ def _parameters(text: bytes) -> dict[bytes, bytes]:
             raise _malformed("a header has parameters that cannot be read")
         value = match[2]
         if value.startswith(b'"'):
-            value = re.sub(rb"\\(.)", rb"\1", value[1:-1])
+            value = value[1:-1]
+            if (
+                b"\\" in value and match[1].lower() != b"filename"
+            ):  # taken off by some, by others not
+                raise _malformed("a header has a backslash in a parameter")
         found[match[1].lower()] = value
         at = match.end()
     return found

@@ -15,7 +15,7 @@ from runestone_sidecar.admit.route import Decision
 from runestone_sidecar.edge.exchange import Caller
 from runestone_sidecar.edge.form import Asked, ClientBody, Form, Watch
 from runestone_sidecar.edge.hand_on import send_forwarded
-from runestone_sidecar.edge.multipart import PartScanner, boundary_of
+from runestone_sidecar.edge.multipart import PartScanner, boundary_of, content_type_of
 from runestone_sidecar.edge.request import (
     Receive,
     Scope,
@@ -111,8 +111,9 @@ class PassThrough:
             return self._planned(asked, _request(asked, {}, b""), call)
         kind = header(scope, b"content-type") or b""
         if kind.lower().startswith(b"multipart/"):
-            call.headers = _headers(scope, _fit_multipart(scope, kind))
-            return await self._form(asked, call, boundary_of(kind))
+            boundary = boundary_of(_plain_multipart(scope, kind))
+            call.headers = _headers(scope, content_type_of(boundary))
+            return await self._form(asked, call, boundary)
         body, raw = await read_json(scope, asked.receive, self.max_body_bytes)
         call.headers = _headers(scope, b"application/json")
         return self._planned(asked, _request(asked, body, raw), call)
@@ -143,7 +144,7 @@ class PassThrough:
             decision = self.destinations.of_model(snapshot, principal, wish)
             request.model = form.model
         else:
-            if body.ended:
+            if form.ended:
                 check_unrestricted(principal)
             decision = self.destinations.of_account(snapshot, principal, wish)
             form.watch = Watch(self.destinations, asked, decision.offers[0])
@@ -203,7 +204,7 @@ def _target(scope: Scope) -> bytes:
     return path + b"?" + query if query else path
 
 
-def _fit_multipart(scope: Scope, content_type: bytes) -> bytes:
+def _plain_multipart(scope: Scope, content_type: bytes) -> bytes:
     """Raises UnsupportedMedia."""
     if header(scope, b"content-encoding") not in {None, b"identity"}:
         raise UnsupportedMedia("Send the body without Content-Encoding.")

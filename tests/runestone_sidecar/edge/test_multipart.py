@@ -13,6 +13,7 @@ from runestone_sidecar.edge.multipart import (
     Found,
     PartScanner,
     boundary_of,
+    content_type_of,
 )
 from runestone_sidecar.errors import BadRequest
 
@@ -56,9 +57,6 @@ def scan(body: bytes, step: int | None = None) -> tuple[list[Found], bool]:
             + END,
             [b"m"],
             id="cases",
-        ),
-        pytest.param(
-            part(b"m", DISPOSITION + b'name="mo\\del"') + END, [b"m"], id="needless-escape"
         ),
     ],
 )
@@ -106,6 +104,13 @@ def test_a_part_of_it_has_not_ended(cut: int) -> None:
         pytest.param(part(b"m", DISPOSITION + b"name=a; name=model"), id="two-names"),
         pytest.param(part(b"m", DISPOSITION + b"name=a; NAME=model"), id="two-names-in-cases"),
         pytest.param(part(b"m", DISPOSITION + b"name=a; name*=utf-8''model"), id="name-star"),
+        pytest.param(
+            part(b"m", DISPOSITION + b'name="a"; name*0="mo"; name*1=del'), id="name-pieces"
+        ),
+        pytest.param(part(b"m", DISPOSITION + b"name=<model>"), id="name-in-brackets"),
+        pytest.param(part(b"m", DISPOSITION + b"name='model'"), id="name-in-apostrophes"),
+        pytest.param(part(b"m", DISPOSITION + b'name="mo\\del"'), id="needless-escape"),
+        pytest.param(part(b"m", DISPOSITION + b'name="model\0"'), id="nul-in-name"),
         pytest.param(part(b"m", DISPOSITION + b'name="a'), id="open-quote"),
         pytest.param(part(b"m", DISPOSITION + b"filename=a"), id="no-name"),
         pytest.param(part(b"m", b"Content-Disposition: attachment; name=model"), id="attachment"),
@@ -148,6 +153,7 @@ def test_nothing_is_held_of_a_file() -> None:
 )
 def test_boundaries(content_type: bytes, boundary: bytes) -> None:
     assert boundary_of(content_type) == boundary
+    assert boundary_of(content_type_of(boundary)) == boundary
 
 
 @pytest.mark.parametrize(
@@ -159,6 +165,7 @@ def test_boundaries(content_type: bytes, boundary: bytes) -> None:
         b"multipart/form-data; boundary=a; boundary=b",
         b'multipart/form-data; boundary="a"b',
         b'multipart/form-data; boundary="a "',
+        b'multipart/form-data; boundary="a\\b"',
         b"multipart/mixed; boundary=b0",
         b"multipart/form-data, x; boundary=b0",
     ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,6 +12,7 @@ from runestone_contract.config import Match, Policy, Pool, Rule, Target
 from runestone_testing import bundles
 from runestone_testing import provider as scripts
 from runestone_testing.front import (
+    BOUNDARY,
     FORM,
     IMAGES,
     Front,
@@ -23,6 +25,8 @@ from runestone_testing.gateway import gateway
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
+
+    from runestone_testing.peer import Peer
 
 MIB = 2**20
 
@@ -178,6 +182,42 @@ async def test_B12_key_for_certain_models_uploads_to_these_alone(
         else:
             refused(answer, status, code)
             assert found.requests == []  # never whole
+
+
+@pytest.mark.parametrize("size", [10, 2 * MIB], ids=["early", "late"])
+async def test_B12_form_ends_with_its_last_boundary(tmp_path: Path, size: int) -> None:
+    """A provider may answer it before the body around it ends."""
+    async with front(tmp_path, RESTRICTED) as found:
+        seen: list[bytes] = []
+
+        async def answer_at_the_boundary(peer: Peer) -> None:
+            seen.append(await peer.read_until(f"--{BOUNDARY}--".encode()))
+
+        found.first._on_connect = [answer_at_the_boundary]
+        left = asyncio.Event()
+
+        async def pieces() -> AsyncIterator[bytes]:
+            yield form(("file", bytes(size)))
+            await left.wait()
+
+        asking = asyncio.create_task(
+            found.client.post("/audio/transcriptions", content=pieces(), headers=FORM)
+        )
+        while found.gateway.parts.traffic.served == 0 and not seen:
+            await asyncio.sleep(0.002)
+        left.set()
+        refused(await asking, 403, "permission_denied")
+        assert seen == []
+
+
+async def test_B12_charset_of_a_form_is_not_told(tmp_path: Path) -> None:
+    """Some read the names of the parts in it: `+AG0-odel` is `model` in UTF-7."""
+    async with front(tmp_path, RESTRICTED) as found:
+        body = form(("model", b"hear"), ("+AG0-odel", b"whisper-1"))
+        headers = {"content-type": FORM["content-type"] + "; charset=utf-7; boundary*0=abc"}
+        answer = await found.client.post("/audio/transcriptions", content=body, headers=headers)
+        assert answer.status_code == 200
+        assert found.requests[0].header("content-type") == FORM["content-type"]
 
 
 async def test_no_key_no_call(both: Front) -> None:
