@@ -57,7 +57,7 @@ def _is_closed(schema: dict[str, Any]) -> bool:
         schema.get("additionalProperties") is False
         and isinstance(properties, dict)
         and isinstance(required, list)
-        and all(name in required for name in properties)
+        and properties.keys() <= {name for name in required if isinstance(name, str)}
     )
 
 
