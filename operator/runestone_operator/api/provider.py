@@ -90,8 +90,8 @@ class Model(ApiModel):
     upstream_name: ModelName | None = None
     """Name that the provider knows it by; `name` when left out."""
     capabilities: Capabilities | None = None
-    """What the model can do; when left out, as in the shipped table, and Chat and Streaming for a
-    model that is not in it."""
+    """What the model can do; when left out, as in the shipped table. A model that is not in it is
+    taken to be able to do all that is asked of it."""
     context_window: Tokens | None = None
     """Tokens that fit into input and output together; when left out, as in the shipped table."""
     max_output_tokens: Tokens | None = None

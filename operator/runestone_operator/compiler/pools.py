@@ -25,7 +25,6 @@ from runestone_operator.compiler.inputs import Secrets, SecretSource
 from runestone_operator.compiler.prices import known_model
 from runestone_operator.compiler.verdicts import Problem
 
-_UNKNOWN_MODEL_CAPABILITIES: Final = ("Chat", "Streaming")
 _VENDORS_API: Final = "Responses"
 _CREDENTIALS_MISSING: Final = "CredentialsMissing"
 _AUTHORITY_MISSING: Final = "CertificateAuthorityMissing"
@@ -160,7 +159,7 @@ def _health_check(check: HealthCheck) -> wire.HealthCheck:
 
 def _model(model: api.Model, *, at_vendor: bool) -> wire.Model:
     known = known_model(upstream=model.name_at_provider, name=model.name)
-    capabilities: tuple[str, ...] = _UNKNOWN_MODEL_CAPABILITIES
+    capabilities: tuple[str, ...] = ()  # nothing is known: it is kept from no request
     window, most_output, prices = model.context_window, model.max_output_tokens, None
     if known:
         capabilities, prices = known.capabilities, known.prices

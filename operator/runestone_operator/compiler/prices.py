@@ -41,9 +41,8 @@ _GPT_4O = (*_OPENAI_BASIC, "Vision", "JSONSchema", "Logprobs")
 _GPT_5 = (*_OPENAI_BASIC, "Vision", "JSONSchema", "Reasoning")
 _O_TEXT = ("Chat", "Streaming", "Tools", "Responses", "JSONSchema", "Reasoning")
 _O_VISION = ("Chat", "Streaming", "Tools", "Responses", "Vision", "JSONSchema", "Reasoning")
-_CLAUDE_3 = (*_BASIC, "Vision")
-_CLAUDE_4 = (*_BASIC, "Vision", "Reasoning")
-_CLAUDE_45 = (*_BASIC, "Vision", "JSONSchema", "Reasoning")
+_CLAUDE_3 = (*_BASIC, "Vision", "JSONSchema")  # of a schema the sidecar makes a forced tool
+_CLAUDE_4 = (*_CLAUDE_3, "Reasoning")
 _EMBEDDINGS = ("Embeddings",)
 
 # name, window, most output, dollars per million tokens: input, cached input, output
@@ -122,7 +121,7 @@ _TABLE: Final[tuple[tuple[str, tuple[str, ...], tuple[_Row, ...]], ...]] = (
     ),
     (
         _ANTHROPIC,
-        _CLAUDE_45,
+        _CLAUDE_4,
         (
             ("claude-haiku-4-5", 200_000, 64_000, "1", "0.10", "5"),
             ("claude-haiku-5-5", 1_000_000, 128_000, "0.10", "0.01", "0.50"),

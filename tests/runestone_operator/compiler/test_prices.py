@@ -45,6 +45,13 @@ def test_every_row_makes_sense(name: str, known: KnownModel) -> None:
         assert prices.output > prices.input
 
 
+def test_any_claude_gives_structured_outputs() -> None:
+    """Where the model has none of its own, the sidecar makes a forced tool of the schema."""
+    claudes = [known for name, known in KNOWN_MODELS.items() if name.startswith("claude-")]
+    assert claudes
+    assert all("JSONSchema" in known.capabilities for known in claudes)
+
+
 def test_the_table_is_dated() -> None:
     assert datetime.date.fromisoformat(CHECKED_ON)
 

@@ -54,7 +54,7 @@ class Health:
         if answer is None or answer.status_code != 200:
             return []
         models = answer.json()["data"]
-        return [model["id"] for model in models if "Chat" in model.get("capabilities", ())]
+        return [model["id"] for model in models if "Chat" in (model["capabilities"] or ("Chat",))]
 
     async def _get(self, url: str, headers: dict[str, str] | None = None) -> httpx.Response | None:
         try:
