@@ -95,20 +95,28 @@ COMPLETIONS: Final = Completions()
 
 
 class Sink:
-    """A streamed chat, chunk by chunk, as chunks of text."""
+    """A streamed chat, chunk by chunk, as chunks of text.
 
-    __slots__ = ("_request",)
+    The first goes out though it says nothing: it opens the stream, so that the client is pinged
+    while a model thinks.
+    """
+
+    __slots__ = ("_begun", "_request")
 
     def __init__(self, request: Request) -> None:
         self._request = request
+        self._begun = False
 
     def feed(self, chunk: Mapping[str, Any]) -> bytes:
         choices = chunk.get("choices")
         said = [
             choice
             for each in (choices if isinstance(choices, list) else ())
-            if (choice := _choice(each, "delta"))["text"] or choice["finish_reason"]
+            if (choice := _choice(each, "delta"))["text"]
+            or choice["finish_reason"]
+            or not self._begun
         ]
+        self._begun = self._begun or bool(said)
         events = [self._event(chunk, said, None)] if said else []
         usage = chunk.get("usage")
         if usage and self._request.include_usage:

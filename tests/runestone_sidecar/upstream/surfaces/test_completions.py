@@ -307,14 +307,15 @@ def test_stream(step: int, usage: bool) -> None:
     said = b"".join(reader.feed(sent[at : at + step]) for at in range(0, len(sent), step))
     *chunks, end = events(said + reader.finish())
     assert end is None
-    assert [c["choices"][0]["text"] for c in chunks if c["choices"]] == ["a ", "time", ""]
+    assert [c["choices"][0]["text"] for c in chunks if c["choices"]] == ["", "a ", "time", ""]
     assert [c["choices"][0]["finish_reason"] for c in chunks if c["choices"]] == [
+        None,
         None,
         None,
         "stop",
     ]
     assert {c["object"] for c in chunks} == {"text_completion"}
-    assert [c["usage"] for c in chunks if "usage" in c] == ([None] * 3 + [TOLD] if usage else [])
+    assert [c["usage"] for c in chunks if "usage" in c] == ([None] * 4 + [TOLD] if usage else [])
     assert reader.usage == Usage(3, 2)
 
 
