@@ -32,7 +32,7 @@ def limit_reached(
     kind = BudgetSpent if reached.kind == BUDGET else LimitReached
     never = math.isinf(wait_s)
     return kind(
-        _never(reached, input_alone) if never else _not_now(reached, amount, wait_s),
+        _never(reached, input_alone) if never else _not_now(reached, amount, input_alone, wait_s),
         retry_after_s=min(MAX_RETRY_AFTER_S, wait_s),
         exhausted=never or kind is BudgetSpent or wait_s > MAX_RETRY_AFTER_S,
         limit=reached.kind,
@@ -49,7 +49,7 @@ def _never(reached: LimitState, input_alone: int) -> str:
     )
 
 
-def _not_now(reached: LimitState, amount: int, wait_s: float) -> str:
+def _not_now(reached: LimitState, amount: int, input_alone: int, wait_s: float) -> str:
     if reached.kind == CONCURRENT_REQUESTS:
         return (
             f"Too many requests at once: this API key {_allowance(reached)}. Try again when one of"
@@ -60,6 +60,8 @@ def _not_now(reached: LimitState, amount: int, wait_s: float) -> str:
     if reached.kind in {TOKENS_PER_MINUTE, BUDGET}:
         left, wanted = _amount(reached.kind, reached.remaining), _amount(reached.kind, amount)
         said += f" and has {left} left; this request may need {wanted}"
+        if 0 < input_alone < reached.remaining:  # the rest is what it might write
+            return f"{said}. Allow it less output, or try again in {_in_words(wait_s)}."
     return f"{said}. Try again in {_in_words(wait_s)}."
 
 

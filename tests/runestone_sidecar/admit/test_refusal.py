@@ -69,6 +69,15 @@ REACHED = [
         id="day",
     ),
     pytest.param(
+        {"budget": budget(1, "Day")},
+        (1, Need(0, DOLLAR // 2)),
+        Need(0, 3 * DOLLAR, input_cost_picodollars=DOLLAR // 100),
+        "Budget reached: this API key may spend $1.00 in a day and has $0.50 left;"
+        " this request may need $1.00. Allow it less output, or try again in 25 hours.",
+        (120, True),
+        id="day-for-what-may-be-written",
+    ),
+    pytest.param(
         {"budget": budget(20, "Month")},
         (20, Need(0, DOLLAR)),
         Need(0, DOLLAR // 8),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -24,7 +24,7 @@ async def test_pings_fill_the_silence_after_a_first_event(
 ) -> None:
     monkeypatch.setattr(respond, "PING_AFTER_S", 0.05)
     first, *rest = pair.events()
-    script = [
+    script: list[Any] = [
         head(content_type=SSE) + chunk(first),
         scripts.pause(0.3),
         b"".join(map(chunk, rest)) + scripts.LAST_CHUNK,
