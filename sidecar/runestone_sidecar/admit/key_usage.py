@@ -73,7 +73,8 @@ class KeyUsage:
         if window is None:
             window = self.windows[which] = Window(length_s, now_s)
         elif window.length_s == length_s:
-            window.advance(now_s)
+            if now_s >= window.ends_s:
+                window.advance(now_s)
         else:  # the budget has another period
             window.stretch(length_s, now_s)
         return window

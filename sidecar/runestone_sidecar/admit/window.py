@@ -14,7 +14,7 @@ _SLOTS: Final = BUCKETS + 1  # a window that begins inside a bucket touches one 
 
 
 class Window:
-    __slots__ = ("_counts", "_ends_s", "_newest", "_width_s", "length_s", "total")
+    __slots__ = ("_counts", "ends_s", "_newest", "_width_s", "length_s", "total")
 
     def __init__(self, length_s: int, now_s: float) -> None:
         self._begin(length_s, now_s)
@@ -25,11 +25,11 @@ class Window:
         self._width_s = length_s / BUCKETS
         self._counts = [0] * _SLOTS  # by the bucket's number, modulo
         self._newest = int(now_s // self._width_s)
-        self._ends_s = (self._newest + 1) * self._width_s
+        self.ends_s = (self._newest + 1) * self._width_s
 
     def advance(self, now_s: float) -> None:
         """Lets go of what has slid out: `total` is true for this moment then."""
-        if now_s < self._ends_s:
+        if now_s < self.ends_s:
             return
         newest = int(now_s // self._width_s)
         if newest - self._newest >= _SLOTS:
@@ -39,7 +39,7 @@ class Window:
                 self.total -= self._counts[number % _SLOTS]
                 self._counts[number % _SLOTS] = 0
         self._newest = newest
-        self._ends_s = (newest + 1) * self._width_s
+        self.ends_s = (newest + 1) * self._width_s
 
     def add(self, amount: int) -> None:
         """At the moment that it was last advanced to."""

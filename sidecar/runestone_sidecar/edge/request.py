@@ -24,17 +24,19 @@ CLIENT_GONE: Final = "client gone"  # the message of a cancellation for it; othe
 REFUSED: Final = "runestone.refused"  # in a scope: the error that its connection ended with
 
 
+_NAMED: Final = "runestone.headers"
+
+
 class ClientGone(Exception):
     """The client closed its connection before the request was whole."""
 
 
 def header(scope: Scope, wanted: bytes) -> bytes | None:
     """The first of that name; names are lower-cased by the server."""
-    for name, value in scope["headers"]:
-        if name == wanted:
-            found: bytes = value
-            return found
-    return None
+    named: dict[bytes, bytes] | None = scope.get(_NAMED)
+    if named is None:  # five are asked for in a request: one walk over all costs less
+        named = scope[_NAMED] = dict(reversed(scope["headers"]))
+    return named.get(wanted)
 
 
 def header_text(scope: Scope) -> Callable[[str], str | None]:

@@ -23,16 +23,17 @@ async def reserve(limiter: Limiter, plan: Plan) -> Reservation | None:
         input_tokens=plan.input_tokens,
     )
     if limits.budget is not None:
-        offers = plan.decision.offers
-        need.cost_picodollars = max(_most(plan, offer) for offer in offers)
-        need.input_cost_picodollars = min(offer.cost(plan.input_tokens, 0) or 0 for offer in offers)
+        most, alone = zip(*[_costs(plan, offer) for offer in plan.decision.offers], strict=True)
+        need.cost_picodollars, need.input_cost_picodollars = max(most), min(alone)
     return await limiter.reserve(plan.principal, need)
 
 
-def _most(plan: Plan, offer: Offer) -> int:
-    """Pico-dollars if the model writes as much as it may; nothing where no price is known."""
+def _costs(plan: Plan, offer: Offer) -> tuple[int, int]:
+    """Pico-dollars if the model writes as much as it may, and of the input alone; nothing where no
+    price is known."""
     may_write = plan.max_output_tokens or offer.target.max_output_tokens or plan.output_tokens
-    return offer.cost(plan.input_tokens, may_write) or 0
+    tokens = plan.input_tokens
+    return offer.cost(tokens, may_write) or 0, offer.cost(tokens, 0) or 0
 
 
 def settle(record: Record) -> None:

@@ -27,7 +27,7 @@ def splice_model(raw: bytes, upstream: str) -> bytes | None:
     None where the model's key may stand there twice, or be spelled in a way that only a parser
     sees: then the decoded object is what was authorized, and it alone may go out.
     """
-    if raw.count(b'"model"') != 1 or b"\\u00" in raw:
+    if raw.count(b'"model"') != 1 or (b"\\" in raw and b"\\u00" in raw):  # one byte is found sooner
         return None
     found = _model(raw, raw.index(b'"model"'))
     if found is None:

@@ -70,14 +70,15 @@ def needs_of(body: Mapping[str, Any]) -> frozenset[str]:
     response_format = body.get("response_format")
     if isinstance(response_format, dict) and response_format.get("type") == "json_schema":
         needs.append("JSONSchema")
-    needs += (_PART_NEEDS[kind] for kind in _part_types(body) if kind in _PART_NEEDS)
-    return CHAT.union(needs) if needs else CHAT
-
-
-def _part_types(body: Mapping[str, Any]) -> Iterator[str]:
     for message in body["messages"]:
         content = message.get("content")
         if isinstance(content, list):
-            for part in content:
-                if isinstance(part, dict) and isinstance(kind := part.get("type"), str):
-                    yield kind
+            needs += _needs_of_parts(content)
+    return CHAT.union(needs) if needs else CHAT
+
+
+def _needs_of_parts(parts: list[Any]) -> Iterator[str]:
+    for part in parts:
+        kind = part.get("type") if isinstance(part, dict) else None
+        if isinstance(kind, str) and kind in _PART_NEEDS:
+            yield _PART_NEEDS[kind]
