@@ -29,7 +29,7 @@ from runestone_sidecar.edge.respond import close_after_discarding, send_error
 from runestone_sidecar.errors import BodyTooLarge, Draining, GatewayError, Internal, NotReady
 from runestone_sidecar.pipeline.plan import Record
 from runestone_sidecar.pipeline.spending import settle
-from runestone_sidecar.telemetry.log import Clock, LineWriter
+from runestone_sidecar.telemetry.log import Clock, LineWriter, mask
 from runestone_sidecar.telemetry.traffic import NONE, Traffic
 from runestone_sidecar.upstream.surfaces.base import Surface
 from runestone_sidecar.upstream.surfaces.chat import OPENAI_CHAT
@@ -37,6 +37,7 @@ from runestone_sidecar.upstream.surfaces.chat import OPENAI_CHAT
 CLIENT_GONE_STATUS: Final = 499  # nginx's number for it, in the log and the metrics alone
 
 MAX_LOGGED_PATH: Final = 200
+MAX_LOGGED_MODEL: Final = 100
 
 _REQUEST_ID: Final = HEADER_REQUEST_ID.encode()
 _DEBUG: Final = HEADER_DEBUG.encode()
@@ -174,6 +175,8 @@ class Exchanges:
             line["upstream_model"] = record.offer.target.upstream
             line["attempts"] = record.attempts
             line["stream"] = record.stream
+        elif record.model is not None:  # refused, and any text may be asked for as a model
+            line["model"] = mask(record.model[:MAX_LOGGED_MODEL])
         if record.tried:
             line["tried"] = record.tried
         if record.first_byte_s is not None:

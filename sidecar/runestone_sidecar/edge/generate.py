@@ -47,6 +47,7 @@ class Generation:
             headers=forwarded_headers(scope, self.surface.forwarded),
         )
         record.stream = request.stream
+        record.model = request.model
         record.mark("read")
         plan = prepare(
             self.router,

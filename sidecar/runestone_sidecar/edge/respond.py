@@ -87,8 +87,11 @@ async def _send_body(send: Send, status: int, headers: Headers, body: bytes) -> 
 
 
 async def send_error(send: Send, record: Record, error: GatewayError) -> None:
-    status = error.provider_status if isinstance(error, ProviderRefused) else error.status
-    record.status, record.error = status, error.code or error.type
+    if isinstance(error, ProviderRefused):
+        status, kind = error.provider_status, error.provider_type
+    else:
+        status, kind = error.status, error.type
+    record.status, record.error = status, error.code or kind
     headers = reply_headers(record, b"application/json")
     if isinstance(error, LimitReached):
         headers += error.headers

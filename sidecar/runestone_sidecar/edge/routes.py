@@ -15,6 +15,11 @@ from runestone_sidecar.upstream.surfaces.base import Surface
 from runestone_sidecar.upstream.surfaces.chat import OPENAI_CHAT
 from runestone_sidecar.upstream.surfaces.passthrough import PASSTHROUGH
 
+# Either mistake in a base URL ends here.
+UNKNOWN_URL: Final = (
+    "There is no such URL here. The base URL of an OpenAI SDK ends in /v1, that of an Anthropic SDK"
+    " does not."
+)
 HANDED_ON: Final = ("moderations", "audio", "images", "files", "batches", "fine_tuning")
 
 
@@ -70,7 +75,7 @@ def build_api(
     answer and in whose words errors are told) tell of it, `passthrough` hands on to a provider."""
 
     async def unknown(scope: Scope, receive: Receive, send: Send) -> None:
-        await exchanges.refuse(scope, send, NotFound("There is no such URL here."))
+        await exchanges.refuse(scope, send, NotFound(UNKNOWN_URL))
 
     def endpoint(method: str, answer: Answer, surface: Surface) -> Endpoint:
         return Endpoint(method, answer, exchanges, surface)

@@ -100,6 +100,7 @@ async def test_a20_other_paths_are_404_in_the_envelope(found: Gateway, path: str
     answer = await found.client.get(f"http://127.0.0.1:{found.port}{path}")
     assert answer.status_code == 404
     assert answer.json()["error"]["code"] == "unknown_url"
+    assert "ends in /v1" in answer.json()["error"]["message"]
 
 
 async def test_another_method_is_405_and_names_the_right_one(found: Gateway) -> None:

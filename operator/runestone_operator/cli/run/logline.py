@@ -34,10 +34,11 @@ def _local_time(stamp: str) -> str:
 
 
 def _request(record: dict[str, Any]) -> str:
+    what = f"{record.get('method')} {record.get('path')}"
     if record.get("provider"):
-        what = f"{record.get('model')} -> {record['provider']}"
-    else:
-        what = f"{record.get('method')} {record.get('path')}"
+        what = f"{record.get('model') or what} -> {record['provider']}"
+    elif record.get("model"):
+        what = f"{what} for {record['model']}"
     parts = [f"{record.get('status')} {what}, {record.get('duration_ms')} ms"]
     if "input_tokens" in record:
         parts.append(f"{record['input_tokens']} tokens in, {record['output_tokens']} out")

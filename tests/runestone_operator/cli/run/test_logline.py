@@ -53,6 +53,16 @@ def utc(monkeypatch: pytest.MonkeyPatch) -> None:
             id="refused",
         ),
         pytest.param(
+            REQUEST | {"status": 429, "model": "gpt-4o", "error": "rate_limit_exceeded"},
+            "10:20:30 429 POST /v1/chat/completions for gpt-4o, 41.2 ms, rate_limit_exceeded",
+            id="refused-for-a-model",
+        ),
+        pytest.param(
+            REQUEST | {"path": "/v1/files", "model": None, "provider": "shop/pool/demo"},
+            "10:20:30 200 POST /v1/files -> shop/pool/demo, 41.2 ms",
+            id="of-no-model",
+        ),
+        pytest.param(
             REQUEST | {"path": "/\x1b[2J\n"},
             "10:20:30 200 POST /?[2J?, 41.2 ms",
             id="hostile",

@@ -1,0 +1,56 @@
+"""What the log says of a refused request: enough to act on, and nothing secret."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from runestone_testing import bundles
+from runestone_testing import provider as scripts
+from runestone_testing.gateway import gateway
+from runestone_testing.provider import json_reply
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+ASKED = {"max_tokens": 9, "messages": [{"role": "user", "content": "hello"}]}
+REFUSAL = json_reply(
+    {"type": "error", "error": {"type": "invalid_request_error", "message": "no"}}, status=400
+)
+
+
+async def line_of(
+    root: Path, capfd: pytest.CaptureFixture[str], path: str, model: str
+) -> dict[str, Any]:
+    async with scripts.Provider(REFUSAL) as one:
+        config = bundles.config(bundles.provider(one.url.removesuffix("/v1"), dialect="Anthropic"))
+        async with gateway(root, config) as found:
+            await found.client.post(path, json={**ASKED, "model": model})
+    (line,) = capfd.readouterr().out.splitlines()
+    read: dict[str, Any] = json.loads(line)
+    return read
+
+
+@pytest.mark.parametrize(
+    ("model", "logged"),
+    [
+        pytest.param("gpt-9", "gpt-9", id="named"),
+        pytest.param("m" * 150, "m" * 100, id="cut"),
+        pytest.param("sk-rs-0123456789abcdef", "sk-rs-01…", id="masked"),
+    ],
+)
+async def test_a_model_that_is_not_there_is_named(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], model: str, logged: str
+) -> None:
+    line = await line_of(tmp_path, capfd, "/chat/completions", model)
+    assert (line["status"], line["error"], line["model"]) == (404, "model_not_found", logged)
+
+
+@pytest.mark.parametrize("path", ["/chat/completions", "/messages"])
+async def test_a_providers_refusal_is_called_by_its_kind(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], path: str
+) -> None:
+    line = await line_of(tmp_path, capfd, path, "gpt-4o-mini")
+    assert (line["status"], line["error"]) == (400, "invalid_request_error")
