@@ -9,12 +9,26 @@ from typing import TYPE_CHECKING, Final
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
 
 if TYPE_CHECKING:
-    from uvicorn._types import ASGISendEvent
+    from uvicorn._types import ASGIReceiveEvent, ASGISendEvent
 
 _BODILESS: Final = frozenset({204, 304})
 
 
 class Cycle(RequestResponseCycle):
+    async def receive(self) -> "ASGIReceiveEvent":
+        if (
+            self.more_body
+            or not self.body  # it was given out already, or there is none
+            or self.disconnected
+            or self.response_complete
+            or self.waiting_for_100_continue
+        ):
+            return await super().receive()
+        self.flow.resume_reading()
+        body, self.body = bytes(self.body), bytearray()
+        self.message_event.clear()
+        return {"type": "http.request", "body": body, "more_body": False}
+
     async def send(self, message: "ASGISendEvent") -> None:
         if (
             self.response_started
