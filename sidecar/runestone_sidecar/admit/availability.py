@@ -23,7 +23,7 @@ def holding(load: ProviderLoad, offer: Offer, now_s: float) -> Held | None:
     if not breaker.admits(provider.breaker, now_s):
         return Held(offer, "BreakerOpen", breaker.wait_s(now_s))
     if cooldowns and cooldowns.pick(provider.credentials, offer.target.upstream, now_s) is None:
-        wait_s = cooldowns.wait_s(provider.credentials, now_s)
+        wait_s = cooldowns.wait_s(provider.credentials, now_s, offer.target.upstream)
         return Held(offer, "CoolingDown", wait_s, limited=not cooldowns.overloaded(now_s))
     return None
 

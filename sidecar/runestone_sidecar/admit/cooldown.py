@@ -1,8 +1,8 @@
 """Which of a provider's credentials are not to be used just now, and until when.
 
-A rate limit and a refused key belong to one credential, a refused model to a credential and that
-model, an overload to the provider as a whole. Credentials are known by a hash of their value: a
-new value has no past.
+A refused key is of one credential, a rate limit and a refused model of a credential and that model
+(who asks a model too often leaves the others to the rest), an overload of the provider as a whole.
+Credentials are known by a hash of their value: a new value has no past.
 """
 
 from collections.abc import Collection, Sequence
@@ -95,9 +95,10 @@ class Cooldowns:
             position is not None and self._active(credentials[position], model, now_s) is not None
         )
 
-    def wait_s(self, credentials: Sequence[str], now_s: float) -> float:
-        """Until no credential, or not the provider as a whole, has to be left alone."""
-        soonest_s = min(self._until_s(credential) for credential in credentials)
+    def wait_s(self, credentials: Sequence[str], now_s: float, model: str | None = None) -> float:
+        """Until a credential need not be left alone for the model, nor the provider as a whole;
+        without a model, for any."""
+        soonest_s = min(self._longest_s(credential, model) for credential in credentials)
         return max(0.0, self._until_s(None) - now_s, soonest_s - now_s)
 
     def overloaded(self, now_s: float) -> bool:
@@ -109,6 +110,13 @@ class Cooldowns:
             if pause is not None and now_s < pause.until_s:
                 return pause
         return None
+
+    def _longest_s(self, credential: str, model: str | None) -> float:
+        found = [self._until_s(credential)]
+        for whose, pause in self._pauses.items():
+            if isinstance(whose, tuple) and whose[0] == credential and model in {None, whose[1]}:
+                found.append(pause.until_s)
+        return max(found)
 
     def _until_s(self, whose: Whose) -> float:
         pause = self._pauses.get(whose)

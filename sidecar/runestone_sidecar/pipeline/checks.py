@@ -16,7 +16,7 @@ from runestone_sidecar.admit.load import LoadStore
 from runestone_sidecar.config.snapshot import Provider, Snapshot
 from runestone_sidecar.pipeline.failure import AttemptFailed, of_fault, of_refusal
 from runestone_sidecar.pipeline.outcomes import Outcomes, Turn
-from runestone_sidecar.pipeline.verdicts import OTHER_4XX, Sign, Verdict
+from runestone_sidecar.pipeline.verdicts import OTHER_4XX, Verdict
 from runestone_sidecar.telemetry.traffic import Traffic
 from runestone_sidecar.upstream import faults
 from runestone_sidecar.upstream.origin import Deadlines
@@ -142,7 +142,7 @@ class HealthChecks:
             return
         failure = of_refusal(response, provider.dialect.read_error(response.status, said))
         row = failure.row
-        if row.verdict is Verdict.LIMITED or (row.sign is Sign.FAILURE and response.status < 500):
+        if row.verdict in {Verdict.LIMITED, Verdict.PROVIDER}:
             failure.row = OTHER_4XX  # it has no list, or not for so many: it is there
         raise failure
 

@@ -165,7 +165,7 @@ class Executor(Tries[Plan, Answer]):
         record.first_byte_s = now_s - record.started_s
         record.answered = True
         self._traffic.attempts[provider.id, "ok"] += 1
-        self._outcomes.succeeded(provider, turn, offer.target.upstream)
+        self._succeeded(plan, offer, turn)
         return reply
 
 

@@ -12,6 +12,7 @@ from runestone_sidecar.errors import (
 )
 from runestone_sidecar.pipeline.verdicts import (
     CONTENT_REFUSED,
+    LARGER_THAN_LIMIT,
     OUT_OF_TIME,
     PASSED_OVER,
     Row,
@@ -54,7 +55,7 @@ def of_refusal(response: Response, said: ProviderError) -> AttemptFailed:
             provider_status=400 if row is CONTENT_REFUSED else status,  # a 403 is about a key
             provider_type=said.type,
         )
-    elif row.verdict is Verdict.LIMITED:
+    elif row.verdict is Verdict.LIMITED or row is LARGER_THAN_LIMIT:
         error = RateLimited("The provider's rate limit is reached.", retry_after_s=wait_s)
     else:
         error = UpstreamFailed(f"The provider answered with status {status}.", retry_after_s=wait_s)

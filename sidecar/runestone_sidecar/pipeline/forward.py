@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from runestone_sidecar.admit.account import account_of
+from runestone_sidecar.admit.load import ProviderLoad
 from runestone_sidecar.admit.route import Decision, Query, Router, model_not_found
 from runestone_sidecar.config.build import FIXED_HEADERS
 from runestone_sidecar.config.snapshot import Offer, Principal, Snapshot
@@ -20,10 +21,10 @@ from runestone_sidecar.errors import (
     UpstreamFailed,
 )
 from runestone_sidecar.pipeline.failure import AttemptFailed, of_fault
-from runestone_sidecar.pipeline.outcomes import Outcomes, Turn
+from runestone_sidecar.pipeline.outcomes import Turn
 from runestone_sidecar.pipeline.plan import Plan, Record
 from runestone_sidecar.pipeline.tries import Tries, deadlines_of, read_refusal
-from runestone_sidecar.pipeline.verdicts import BAD_REPLY, OTHER_4XX, row_of_fault
+from runestone_sidecar.pipeline.verdicts import BAD_REPLY, OTHER_4XX
 from runestone_sidecar.telemetry.traffic import NONE
 from runestone_sidecar.upstream import faults
 from runestone_sidecar.upstream.dialects.base import ModelTarget, StreamReader, Usage
@@ -128,7 +129,7 @@ class Forwarded:
         self.is_whole = response.complete and not response.buffered_bytes
         self._response = response
         self._reader = reader
-        self._from: tuple[Offer, Turn, Outcomes] | None = None
+        self._busy: ProviderLoad | None = None
 
     @property
     def is_events(self) -> bool:
@@ -146,26 +147,19 @@ class Forwarded:
 
     async def next(self) -> bytes:
         """Raises UpstreamFault, or whatever ended the upload that this is the answer to."""
-        try:
-            data = await self._response.next()
-        except faults.UpstreamFault as fault:
-            if self._from is not None:
-                offer, turn, outcomes = self._from
-                row = row_of_fault(fault)
-                outcomes.failed(offer.provider, turn, row, model=offer.target.upstream)
-            raise
+        data = await self._response.next()
         return self._reader.feed(data) if self._reader is not None else data
 
-    def hold(self, offer: Offer, turn: Turn, outcomes: Outcomes) -> None:
-        """The provider counts as busy until `close`, and for what becomes of the answer."""
-        self._from = (offer, turn, outcomes)
-        turn.load.in_flight += 1
+    def hold(self, load: ProviderLoad) -> None:
+        """The provider counts as busy until `close`."""
+        self._busy = load
+        load.in_flight += 1
 
     def close(self) -> None:
         self._response.close()
-        if self._from is not None:
-            self._from[1].load.in_flight -= 1
-            self._from = None
+        if self._busy is not None:
+            self._busy.in_flight -= 1
+            self._busy = None
 
 
 class Forwarder(Tries[ForwardPlan, Forwarded]):
@@ -195,11 +189,11 @@ class Forwarder(Tries[ForwardPlan, Forwarded]):
             raise
         finally:
             load.in_flight -= 1
-        reply.hold(offer, turn, self._outcomes)
+        reply.hold(load)
         record.first_byte_s = time.perf_counter() - record.started_s
         record.answered = True
         self._traffic.attempts[provider.id, "ok"] += 1
-        self._outcomes.succeeded(provider, turn, offer.target.upstream)
+        self._succeeded(plan, offer, turn)
         return reply
 
     async def _send(

@@ -75,6 +75,14 @@ class Outcomes:
         self._tell_breaker(provider, load, before)
         load.settle()
 
+    def answered(self, provider: Provider, turn: Turn) -> None:
+        """In an API that says nothing of how chats fare: it is there, and no more is known."""
+        if turn.probe is not None:
+            before = turn.load.breaker.state
+            turn.probe.succeeded()
+            self._tell_breaker(provider, turn.load, before)
+            turn.load.settle()
+
     def failed(
         self, provider: Provider, turn: Turn, row: Row, *, model: str, wait_s: float | None = None
     ) -> None:

@@ -21,6 +21,7 @@ from runestone_sidecar.upstream.origin import Deadlines
 from runestone_sidecar.upstream.pool import Client
 from runestone_sidecar.upstream.response import Response
 
+BESIDE: Final = frozenset({"passthrough", "count_tokens"})  # names of surfaces
 MAX_ERROR_BYTES: Final = 256 * 1024
 
 _OF_THE_KEY: Final = (Verdict.CREDENTIAL, Verdict.LIMITED)
@@ -78,19 +79,34 @@ class Tries(Generic[P, A]):
                 except AttemptFailed as failure:
                     record.tried.append(f"{provider.id}: {failure.outcome}")
                     self._traffic.attempts[provider.id, failure.outcome] += 1
-                    self._outcomes.failed(
-                        provider,
-                        turn,
-                        failure.row,
-                        model=offer.target.upstream,
-                        wait_s=failure.wait_s,
-                    )
+                    self._learn(plan, offer, turn, failure)
                     if failure.final or not await self._try_again(
                         plan, offer, turn, failure, is_last=is_last
                     ):
                         raise
         finally:
             turn.leave()
+
+    def _learn(self, plan: P, offer: Offer, turn: Turn, failure: AttemptFailed) -> None:
+        """What comes of an API beside chats tells of chats only where nobody was reached at all.
+
+        They have rate limits and rights of their own, may take minutes, or be missing: else one
+        client with a loop over them takes a provider from all others.
+        """
+        if plan.surface.name not in BESIDE or isinstance(failure.__cause__, faults.NotConnected):
+            self._outcomes.failed(
+                offer.provider,
+                turn,
+                failure.row,
+                model=offer.target.upstream,
+                wait_s=failure.wait_s,
+            )
+
+    def _succeeded(self, plan: P, offer: Offer, turn: Turn) -> None:
+        if plan.surface.name in BESIDE:
+            self._outcomes.answered(offer.provider, turn)
+        else:
+            self._outcomes.succeeded(offer.provider, turn, offer.target.upstream)
 
     async def _try_again(
         self, plan: P, offer: Offer, turn: Turn, failure: AttemptFailed, *, is_last: bool

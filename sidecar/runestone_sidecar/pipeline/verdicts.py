@@ -13,7 +13,7 @@ from typing import Final
 
 from runestone_sidecar.admit.cooldown import Reason
 from runestone_sidecar.upstream import faults
-from runestone_sidecar.upstream.dialects.provider_error import CONTENT_CODES
+from runestone_sidecar.upstream.dialects.provider_error import CONTENT_CODES, TOO_LARGE_CODE
 
 
 class Verdict(Enum):
@@ -72,9 +72,10 @@ LIMITED: Final = Row(
     "429: rate limit",
     Verdict.LIMITED,
     score=0.5,
-    pause=Scope.CREDENTIAL,
+    pause=Scope.MODEL,
     reason=Reason.RATE_LIMITED,
 )
+LARGER_THAN_LIMIT: Final = Row("429: larger than the whole rate limit", Verdict.PROVIDER)
 OUT_OF_CREDIT: Final = _refused("429 `insufficient_quota`: the account ran dry")
 
 STATUSES: Final[Mapping[int, Row]] = {
@@ -83,13 +84,14 @@ STATUSES: Final[Mapping[int, Row]] = {
     402: _refused("402: the account ran dry"),
     403: _refused("403: not for this key", Scope.MODEL),
     404: _client("404: no such model"),
-    405: _failure("405: no such API", Verdict.PROVIDER),
+    405: Row("405: no such API", Verdict.PROVIDER),
     408: Row("408: request too slow", Verdict.RETRY),
     409: Row("409: conflict", Verdict.RETRY),
     413: _client("413: request too large"),
     422: _client("422: request not understood"),
     425: Row("425: too early", Verdict.RETRY),
     429: LIMITED,
+    501: Row("501: no such API", Verdict.PROVIDER),
     503: _overloaded("503: unavailable"),
     529: _overloaded("529: overloaded"),
 }
@@ -127,6 +129,8 @@ def row_of_status(status: int, code: str | None = None) -> Row:
     """Other 4xx judge the request; 5xx pass; anything else (a redirect, say) is no such API."""
     if status == 429 and code == "insufficient_quota":
         return OUT_OF_CREDIT
+    if status == 429 and code == TOO_LARGE_CODE:
+        return LARGER_THAN_LIMIT
     if 400 <= status < 500 and code in CONTENT_CODES:
         return CONTENT_REFUSED
     found = STATUSES.get(status)
@@ -155,6 +159,7 @@ def rows() -> tuple[Row, ...]:
     return (
         *STATUSES.values(),
         OUT_OF_CREDIT,
+        LARGER_THAN_LIMIT,
         CONTENT_REFUSED,
         OTHER_4XX,
         OTHER_5XX,

@@ -88,8 +88,8 @@ def test_retry_after_in_the_past_is_none() -> None:
 
 PINNED = {
     Sign.ALIVE: {400, 404, 413, 418, 422, 451},
-    Sign.NOTHING: {401, 402, 403, 408, 409, 425, 429},
-    Sign.FAILURE: {204, 302, 405, 500, 502, 503, 504, 529},
+    Sign.NOTHING: {401, 402, 403, 405, 408, 409, 425, 429, 501},
+    Sign.FAILURE: {204, 302, 500, 502, 503, 504, 529},
 }
 
 

@@ -18,6 +18,8 @@ _MAX_BODY_BYTES: Final = 1024 * 1024  # an error is a few hundred bytes; the res
 
 # `code` of a refusal for what was asked or said, with whatever status and type it comes
 CONTENT_CODES: Final = frozenset({"content_filter", "content_policy_violation"})
+TOO_LARGE_CODE: Final = "request_too_large"
+_TOO_LARGE: Final = "Request too large for "  # OpenAI's, of a 429 that no waiting mends
 
 _UNPRINTABLE: Final = re.compile(
     "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]"
@@ -87,6 +89,8 @@ def error_of(document: Any, *, status: int) -> ProviderError:
     if document.get("type") == "error":
         return _anthropic_error(message, error.get("type"), status)
     code = "content_filter" if _is_flagged(error) else _short(error.get("code"))
+    if status == 429 and code == "rate_limit_exceeded" and message.startswith(_TOO_LARGE):
+        code = TOO_LARGE_CODE
     kind = INVALID_REQUEST if code in CONTENT_CODES else None  # Azure says none
     return ProviderError(
         message=message,
