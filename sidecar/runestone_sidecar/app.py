@@ -8,9 +8,8 @@ import resource
 import signal
 import socket
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
-from typing import Final
 
 import uvicorn
 
@@ -26,7 +25,7 @@ from runestone_sidecar.edge.count import TokenCount
 from runestone_sidecar.edge.door import Door, connections_within, limit_of_files
 from runestone_sidecar.edge.estimate import CostEstimate
 from runestone_sidecar.edge.exchange import Exchanges
-from runestone_sidecar.edge.generate import Generation
+from runestone_sidecar.edge.generate import SURFACES, Generation
 from runestone_sidecar.edge.health import Health
 from runestone_sidecar.edge.models import Models
 from runestone_sidecar.edge.passthrough import PassThrough
@@ -44,27 +43,14 @@ from runestone_sidecar.telemetry.memory import give_back_when_idle
 from runestone_sidecar.telemetry.metrics import Metrics
 from runestone_sidecar.telemetry.traffic import Traffic
 from runestone_sidecar.upstream.pool import Client
-from runestone_sidecar.upstream.surfaces.base import Surface
 from runestone_sidecar.upstream.surfaces.chat import OPENAI_CHAT
-from runestone_sidecar.upstream.surfaces.completions import COMPLETIONS
 from runestone_sidecar.upstream.surfaces.count_tokens import COUNT_TOKENS
-from runestone_sidecar.upstream.surfaces.embeddings import EMBEDDINGS
-from runestone_sidecar.upstream.surfaces.messages import MESSAGES
-from runestone_sidecar.upstream.surfaces.responses import RESPONSES
 
 BACKLOG = 4096
 TELLING_S = 1  # how long a scrape may outlast the last request
 MAX_PROBES = 32  # connections to the health port
 LAST_WORDS_S = 1.0  # for requests that are told that the time to drain is over
 KEEPALIVE_S = {"TCP_KEEPIDLE": 60, "TCP_KEEPINTVL": 15}  # finds clients that vanished
-
-SURFACES: Final[Mapping[str, Surface]] = {
-    "/v1/chat/completions": OPENAI_CHAT,
-    "/v1/completions": COMPLETIONS,
-    "/v1/embeddings": EMBEDDINGS,
-    "/v1/messages": MESSAGES,
-    "/v1/responses": RESPONSES,
-}
 
 log = logging.getLogger(__name__)
 
@@ -165,6 +151,7 @@ class Server(uvicorn.Server):
             uvicorn.Config(
                 app,
                 http=Protocol.behind(self.door),  # type: ignore[arg-type]
+                interface="asgi3",
                 ws="none",
                 lifespan="off",
                 loop="none",

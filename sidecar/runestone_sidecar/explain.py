@@ -1,12 +1,13 @@
 """Why a request would go where it would go: the live path's own decision, told instead of done.
 
-Reads {"api_key": NAME, "headers": {…}, "body": {…}} and answers in JSON; calls nobody.
+Reads {"api_key": NAME, "path": "/v1/…", "headers": {…}, "body": {…}} and answers in JSON; calls
+nobody.
 """
 
 import asyncio
 import random
 import time
-from typing import Any, TextIO
+from typing import Any, Final, TextIO
 
 import orjson
 
@@ -16,12 +17,14 @@ from runestone_sidecar.admit.load import LoadStore
 from runestone_sidecar.admit.route import Router, Trace
 from runestone_sidecar.config.loader import Loader
 from runestone_sidecar.config.snapshot import Offer, Principal, Snapshot
+from runestone_sidecar.edge.generate import SURFACES
 from runestone_sidecar.edge.request import parse
-from runestone_sidecar.errors import BadRequest, GatewayError, Unauthorized
+from runestone_sidecar.errors import BadRequest, GatewayError, NotFound, Unauthorized
 from runestone_sidecar.pipeline.prepare import Incoming, build_query, prepare
 from runestone_sidecar.settings import Settings
-from runestone_sidecar.upstream.surfaces.chat import OPENAI_CHAT
 from runestone_sidecar.upstream.surfaces.envelope import envelope
+
+CHAT_PATH: Final = "/v1/chat/completions"
 
 
 def explain(settings: Settings, question: bytes, out: TextIO) -> int:
@@ -79,7 +82,8 @@ def _principal(snapshot: Snapshot, name: str | None) -> Principal:
     found = principals.get(name or "") or principals.get(f"{snapshot.namespace}/{name}")
     if found is None:
         known = ", ".join(sorted(p.name for p in principals.values())[:20]) or "none"
-        raise Unauthorized(f"Name one of the ApiKeys in force: {known}.")
+        missing = "" if name is None else f"There is no ApiKey {name}. "
+        raise Unauthorized(f"{missing}Name one of these: {known}.")
     return found
 
 
@@ -87,10 +91,13 @@ def _incoming(question: dict[str, Any]) -> Incoming:
     body = question.get("body")
     if not isinstance(body, dict):
         raise BadRequest("The request's body must be a JSON object.")
+    surface = SURFACES.get(question.get("path", CHAT_PATH))
+    if surface is None:
+        raise NotFound(f"Only requests to these are explained: {', '.join(SURFACES)}.")
     headers = {name.lower(): value for name, value in question.get("headers", {}).items()}
     return Incoming(
-        surface=OPENAI_CHAT,
-        request=parse(OPENAI_CHAT, body, request_id="explain", now_s=time.time()),
+        surface=surface,
+        request=parse(surface, body, request_id="explain", now_s=time.time()),
         header=lambda name: headers.get(name.lower()),
         clock=time.monotonic,
     )

@@ -13,7 +13,11 @@ _REASONS: Final = {
     "CertificateAuthorityMissing": "its certificate authority is missing: the Secret was not found",
     _OUTSIDE_RULE: "the rule does not lead to this pool",
 }
-_LACKS: Final = "LacksCapability: "
+_WITH_DETAIL: Final = {
+    "LacksCapability": "cannot do what the request needs: {}",
+    "ContextWindow": "the request is too long for it: {}",
+    "NotOfThisApi": "cannot be asked through this endpoint: {}",
+}
 
 
 def complete(answer: dict[str, Any], config: wire.Config) -> None:
@@ -102,6 +106,7 @@ def _order(order: list[Mapping[str, Any]]) -> Iterator[str]:
 
 
 def _reason(reason: str) -> str:
-    if reason.startswith(_LACKS):
-        return f"cannot do what the request needs: {reason.removeprefix(_LACKS)}"
+    kind, _, detail = reason.partition(": ")
+    if kind in _WITH_DETAIL:
+        return _WITH_DETAIL[kind].format(detail)
     return _REASONS.get(reason, reason)

@@ -27,6 +27,14 @@ order and at what cost, and why each other one is not. No request is sent to any
 Exit code: 0 when it would be routed, 1 when it would be refused, 2 for a wrong command line."""
 
 _TIMEOUT_S: Final = 60
+_HELLO: Final = [{"role": "user", "content": "Hello"}]
+_SHORT: Final[Mapping[str, Mapping[str, Any]]] = {  # by endpoint: a request, less its model
+    "chat/completions": {"messages": _HELLO},
+    "messages": {"messages": _HELLO, "max_tokens": 512},
+    "responses": {"input": "Hello"},
+    "completions": {"prompt": "Hello"},
+    "embeddings": {"input": "Hello"},
+}
 
 
 def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -39,9 +47,15 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     add_file_options(parser, required=True)
     parser.add_argument("--key", metavar="NAME", help="the ApiKey; not needed if there is only one")
     asked = parser.add_mutually_exclusive_group(required=True)
-    asked.add_argument("--model", help="explain a short chat request for this model")
+    asked.add_argument("--model", help="explain a short request for this model")
     asked.add_argument(
-        "--request", metavar="FILE", help="explain the chat request in this JSON file (- is stdin)"
+        "--request", metavar="FILE", help="explain the request in this JSON file (- is stdin)"
+    )
+    parser.add_argument(
+        "--endpoint",
+        choices=tuple(_SHORT),
+        default="chat/completions",
+        help="where the request is sent to (chat/completions)",
     )
     parser.add_argument(
         "--header",
@@ -65,6 +79,7 @@ def _header(text: str) -> tuple[str, str]:
 def explain(arguments: argparse.Namespace) -> int:
     question = {
         "api_key": arguments.key,
+        "path": f"/v1/{arguments.endpoint}",
         "headers": dict(arguments.header),
         "body": _body(arguments),
     }
@@ -86,7 +101,7 @@ def explain(arguments: argparse.Namespace) -> int:
 
 def _body(arguments: argparse.Namespace) -> Any:
     if arguments.model is not None:
-        return {"model": arguments.model, "messages": [{"role": "user", "content": "Hello"}]}
+        return {"model": arguments.model, **_SHORT[arguments.endpoint]}
     if arguments.request == STDIN and STDIN in arguments.files:
         raise CommandError("standard input can be only one of -f and --request", exit_code=USAGE)
     try:

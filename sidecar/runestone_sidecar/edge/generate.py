@@ -2,7 +2,9 @@
 
 import asyncio
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Final
 
 from runestone_sidecar.admit.limits import Limiter
 from runestone_sidecar.admit.route import Router
@@ -22,6 +24,19 @@ from runestone_sidecar.pipeline.plan import Record
 from runestone_sidecar.pipeline.prepare import Incoming, prepare
 from runestone_sidecar.pipeline.spending import reserve
 from runestone_sidecar.upstream.surfaces.base import Surface
+from runestone_sidecar.upstream.surfaces.chat import OPENAI_CHAT
+from runestone_sidecar.upstream.surfaces.completions import COMPLETIONS
+from runestone_sidecar.upstream.surfaces.embeddings import EMBEDDINGS
+from runestone_sidecar.upstream.surfaces.messages import MESSAGES
+from runestone_sidecar.upstream.surfaces.responses import RESPONSES
+
+SURFACES: Final[Mapping[str, Surface]] = {
+    "/v1/chat/completions": OPENAI_CHAT,
+    "/v1/completions": COMPLETIONS,
+    "/v1/embeddings": EMBEDDINGS,
+    "/v1/messages": MESSAGES,
+    "/v1/responses": RESPONSES,
+}
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,8 @@ import pytest
 from runestone_operator.cli.main import main
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from runestone_testing.shop import Shop
 
 SECOND_POOL = """\
@@ -129,7 +131,7 @@ def test_headers_take_part(with_spare: Shop, capsys: pytest.CaptureFixture[str])
         pytest.param(
             ("policy.yaml", "- pool: pool", "- {pool: pool, provider: demo, model: gpt-4o}"),
             ("--model", "gpt-4o", "--key", "nobody"),
-            "Refused:   Name one of the ApiKeys in force: app. (invalid_api_key)",
+            "Refused:   There is no ApiKey nobody. Name one of these: app. (invalid_api_key)",
             id="nobody",
         ),
     ],
@@ -195,3 +197,56 @@ def test_a_wrong_command_line_is_exit_code_2(
 
     assert code == 2
     assert message in capsys.readouterr().err
+
+
+ENDPOINTS = [
+    pytest.param("chat/completions", "needs Chat;", id="chat"),
+    pytest.param("messages", "needs Chat;", id="messages"),
+    pytest.param("responses", "needs Chat;", id="responses"),
+    pytest.param("completions", "; about", id="completions"),
+]
+
+
+@pytest.mark.parametrize(("endpoint", "needs"), ENDPOINTS)
+def test_a_request_to_each_endpoint(
+    shop: Shop, capsys: pytest.CaptureFixture[str], endpoint: str, needs: str
+) -> None:
+    code, lines = explain(capsys, shop, "--model", "gpt-4o", "--endpoint", endpoint)
+
+    assert code == 0
+    assert needs in lines[1]
+
+
+def test_a_chat_model_is_asked_for_no_embeddings(
+    shop: Shop, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, lines = explain(capsys, shop, "--model", "gpt-4o", "--endpoint", "embeddings")
+
+    assert code == 1
+    assert "The model 'gpt-4o' does not offer Embeddings." in lines[2]
+
+
+def test_a_request_of_the_endpoints_own_shape(
+    shop: Shop, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    image = {"type": "image", "source": {"type": "url", "url": "https://example.com/a.png"}}
+    turn = {"role": "user", "content": [image]}
+    file = tmp_path / "request.json"
+    file.write_text(json.dumps({"model": "gpt-4o", "max_tokens": 9, "messages": [turn]}))
+
+    code, lines = explain(capsys, shop, "--request", str(file), "--endpoint", "messages")
+
+    assert code == 0
+    assert "needs Chat and Vision;" in lines[1]
+
+
+def test_what_is_too_long_is_said_in_words(
+    shop: Shop, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    file = tmp_path / "request.json"
+    file.write_text(json.dumps({"model": "gpt-4o", "input": "word " * 300_000}))
+
+    code, lines = explain(capsys, shop, "--request", str(file), "--endpoint", "responses")
+
+    assert code == 1
+    assert any("gpt-4o: the request is too long for it: about " in line for line in lines)

@@ -14,8 +14,9 @@ from typing import Any, Final
 
 from runestone_operator.api.provider import Capability
 from runestone_sidecar.admit import cooldown
-from runestone_sidecar.app import SURFACES, build
+from runestone_sidecar.app import build
 from runestone_sidecar.config.build import DIALECTS
+from runestone_sidecar.edge.generate import SURFACES
 from runestone_sidecar.pipeline import verdicts
 from runestone_sidecar.settings import NUMBERS, TEXTS, Settings
 from runestone_sidecar.upstream import tunnel
