@@ -1,6 +1,6 @@
 """The endpoint table of both ports."""
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -23,6 +23,10 @@ UNKNOWN_URL: Final = (
 HANDED_ON: Final = ("moderations", "audio", "images", "files", "batches", "fine_tuning")
 
 
+# These hand the awaitable of another on: a coroutine of their own would be one more to wake with
+# every chunk of a stream.
+
+
 @dataclass(frozen=True, slots=True)
 class Endpoint:
     """One method of one URL; Starlette's own refusal would not be OpenAI's envelope."""
@@ -32,12 +36,11 @@ class Endpoint:
     exchanges: Exchanges
     surface: Surface = OPENAI_CHAT  # in whose words errors are told
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         if scope["method"] == self.method:
-            await self.exchanges.serve(scope, receive, send, self.answer, self.surface)
-            return
+            return self.exchanges.serve(scope, receive, send, self.answer, self.surface)
         error = MethodNotAllowed(f"Use {self.method} for this URL.", allow=self.method)
-        await self.exchanges.refuse(scope, send, error, self.surface)
+        return self.exchanges.refuse(scope, send, error, self.surface)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +50,8 @@ class HandedOn:
     answer: Answer
     exchanges: Exchanges
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await self.exchanges.serve(scope, receive, send, self.answer, PASSTHROUGH)
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        return self.exchanges.serve(scope, receive, send, self.answer, PASSTHROUGH)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,9 +62,9 @@ class Api:
     fixed: Mapping[str, App]
     others: Router
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         app = self.fixed.get(scope["path"]) or self.others
-        await app(scope, receive, send)
+        return app(scope, receive, send)
 
 
 def build_api(
