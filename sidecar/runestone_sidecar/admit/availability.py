@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from runestone_sidecar.admit.load import SICK, LoadStore, ProviderLoad
 from runestone_sidecar.config.snapshot import Offer
 from runestone_sidecar.errors import GatewayError, NoProvider, RateLimited
+from runestone_sidecar.telemetry.traffic import NONE
 
 
 @dataclass(slots=True)
@@ -56,13 +57,14 @@ def sort_out(loads: LoadStore, offers: Sequence[Offer]) -> tuple[Sequence[Offer]
 def all_held(held: Sequence[Held], model: str) -> GatewayError:
     """What is told when everyone who could serve is to be left alone."""
     wait_s = min(each.wait_s for each in held)
+    served = "provider of this request" if model == NONE else f"provider of model '{model}'"
     if all(each.limited for each in held):
         return RateLimited(
-            f"The rate limits of every provider of model '{model}' are reached.",
+            f"The rate limits of every {served} are reached.",
             retry_after_s=wait_s,
         )
     return NoProvider(
-        f"No provider of model '{model}' is well enough to be asked right now.",
+        f"No {served} is well enough to be asked right now.",
         retry_after_s=wait_s,
     )
 

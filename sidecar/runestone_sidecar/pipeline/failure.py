@@ -58,7 +58,9 @@ def of_refusal(response: Response, said: ProviderError) -> AttemptFailed:
     elif row.verdict is Verdict.LIMITED or row is LARGER_THAN_LIMIT:
         error = RateLimited("The provider's rate limit is reached.", retry_after_s=wait_s)
     else:
-        error = UpstreamFailed(f"The provider answered with status {status}.", retry_after_s=wait_s)
+        ours = row.verdict is Verdict.CREDENTIAL
+        did = "refused the gateway's own key:" if ours else "answered with"
+        error = UpstreamFailed(f"The provider {did} status {status}.", retry_after_s=wait_s)
     return AttemptFailed(row, f"status_{status}", error, wait_s=wait_s)
 
 

@@ -6,12 +6,14 @@ from dataclasses import dataclass, field
 import pytest
 
 from runestone_contract.config import CircuitBreaker, Config, Policy, Pool, Provider, Rule, Target
+from runestone_sidecar.admit.availability import Held, all_held
 from runestone_sidecar.admit.cooldown import Reason
 from runestone_sidecar.admit.load import SICK, LoadStore, ProviderLoad
 from runestone_sidecar.admit.route import Query, Router, Trace
 from runestone_sidecar.config.build import Credentials
 from runestone_sidecar.config.snapshot import Snapshot
 from runestone_sidecar.errors import GatewayError, NoProvider, RateLimited
+from runestone_sidecar.telemetry.traffic import NONE
 from runestone_sidecar.upstream.surfaces.chat import OPENAI_CHAT
 from runestone_testing import bundles
 
@@ -146,6 +148,16 @@ def test_when_all_are_limited_the_soonest_is_told() -> None:
     assert isinstance(error, RateLimited)
     assert error.retry_after_s == 7.0
     assert not error.exhausted
+
+
+@pytest.mark.parametrize("limited", [True, False], ids=["limited", "sick"])
+def test_what_is_of_no_model_names_none(limited: bool) -> None:
+    """A provider's files, say."""
+    it = three()
+    ((offer, *_), *_) = next(iter(it.snapshot.pools.values())).offers.values()
+    error = all_held((Held(offer, "CoolingDown", 1.0, limited=limited),), NONE)
+    assert "provider of this request" in error.message
+    assert "'-'" not in error.message
 
 
 @pytest.mark.parametrize("other", ["breaker", "overload"])

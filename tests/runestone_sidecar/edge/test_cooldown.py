@@ -152,7 +152,9 @@ async def test_c10_who_has_no_other_key_and_no_other_provider_is_asked_all_the_s
     async with scripts.Provider(refusal(401)) as one:
         async with serving(tmp_path, at(one)) as (found, _):
             for _ in range(4):
-                assert (await found.chat()).status_code == 502
+                answer = await found.chat()
+                assert answer.status_code == 502
+                assert "refused the gateway's own key: status 401." in answer.text
             one.answer = OK
             assert provider_of(await found.chat()) == MAIN
 
