@@ -38,6 +38,7 @@ from runestone_sidecar.pipeline.forward import (
     check_unrestricted,
 )
 from runestone_sidecar.pipeline.plan import Record
+from runestone_sidecar.pipeline.prepare import check_other_models
 from runestone_sidecar.pipeline.spending import reserve
 from runestone_sidecar.telemetry.traffic import NONE
 from runestone_sidecar.upstream.dialects.base import Request
@@ -123,6 +124,7 @@ class PassThrough:
         wish = asked.wish(named, input_bytes=len(request.raw))
         snapshot, principal = asked.caller.snapshot, asked.caller.principal
         if named is not None and not asked.of_account:
+            check_other_models(principal, request.body)
             decision = self.destinations.of_model(snapshot, principal, wish)
         else:
             check_unrestricted(principal)

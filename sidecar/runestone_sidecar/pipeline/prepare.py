@@ -1,11 +1,12 @@
 """A parsed request -> a Plan: what it needs, roughly how large it is, where it may go. No I/O."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Any, Final
 
 from runestone_sidecar.admit.route import Query, Router, Trace
 from runestone_sidecar.config.snapshot import Principal, Snapshot
+from runestone_sidecar.errors import PermissionDenied
 from runestone_sidecar.pipeline.plan import Plan
 from runestone_sidecar.upstream.dialects.base import Request
 from runestone_sidecar.upstream.surfaces.base import Surface
@@ -14,6 +15,7 @@ from runestone_sidecar.upstream.tokens import estimate_request
 OUTPUT_TOKENS: Final = 512  # expected where the request sets no limit
 SMALL_BODY_BYTES: Final = 2_048
 BYTES_PER_TOKEN: Final = 4  # of a small body, JSON's own characters and all
+OTHER_MODELS: Final = ("models", "fallbacks")  # of OpenRouter, of LiteLLM
 LARGE_PARTS: Final = frozenset({"Vision", "Audio"})  # a short URL may stand for a thousand tokens
 
 
@@ -35,10 +37,11 @@ def prepare(
     incoming: Incoming,
     trace: Trace | None = None,
 ) -> Plan:
-    """Raises ModelNotFound, BadRequest or NoProvider."""
+    """Raises ModelNotFound, BadRequest, PermissionDenied or NoProvider."""
     request = incoming.request
     query = build_query(incoming)
     decision = router.decide(snapshot, principal, query, trace)
+    check_other_models(principal, request.body)
     timeout_s = decision.rule.timeout_s
     if decision.model != request.model:
         request = replace(request, model=decision.model)
@@ -53,6 +56,20 @@ def prepare(
         max_output_tokens=query.max_output_tokens,
         deadline_s=None if timeout_s is None else incoming.clock() + timeout_s,
     )
+
+
+def check_other_models(principal: Principal, body: Mapping[str, Any]) -> None:
+    """Some providers take other models where the one asked for fails, which a request can see to.
+
+    Raises PermissionDenied, for a key that may use certain models only.
+    """
+    if principal.allowed_models:
+        for name in OTHER_MODELS:
+            if body.get(name):
+                raise PermissionDenied(
+                    f"This API key may use certain models only, and '{name}' may name others.",
+                    param=name,
+                )
 
 
 def build_query(incoming: Incoming) -> Query:

@@ -92,6 +92,10 @@ def check_model(body: Mapping[str, Any]) -> None:
         raise BadRequest("'model' must be the name of a model.", param="model")
     if len(model) > MAX_MODEL_LENGTH:
         raise BadRequest(f"'model' is longer than {MAX_MODEL_LENGTH} characters.", param="model")
+    for name in body:
+        if len(name) == 5 and name != "model" and name.lower() == "model":
+            # Go's decoder, and so many a provider, takes it for `model`: it would be the one used.
+            raise BadRequest("Write 'model' in lower case, and once.", param=name)
 
 
 def check_stream(body: Mapping[str, Any]) -> None:
