@@ -131,3 +131,13 @@ async def test_F7_a_slow_answer_is_no_slow_request(tmp_path: Path) -> None:
         assert (await wire.answer()).status == 200
         wire.send(whole[10:])
         assert (await wire.answer()).status == 200
+
+
+async def test_A16_refused_before_its_body_is_asked_for(stand: Stand) -> None:
+    """Its client sends none then, or all the same: nobody knows what comes next."""
+    wire = await stand.connect()
+    wire.send(POST + b"Content-Length: 100\r\nExpect: 100-continue\r\n\r\n")
+    answer = await wire.answer()
+    stand.refused(answer, 401, "invalid_api_key")
+    assert answer.headers["connection"] == "close"
+    assert await wire.closed() == b""

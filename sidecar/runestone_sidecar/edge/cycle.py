@@ -38,6 +38,10 @@ class Cycle(RequestResponseCycle):
         ):
             await super().send(message)
             return
+        if (
+            self.waiting_for_100_continue
+        ):  # its body may come or not: a next request could be either
+            self.keep_alive = False
         status = message["status"]
         headers = [*self.default_headers, *message.get("headers", ())]
         for name, value in headers:
