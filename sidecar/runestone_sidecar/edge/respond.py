@@ -76,8 +76,9 @@ async def send_whole(send: Send, record: Record, reply: Reply) -> None:
 
 
 async def send_json(send: Send, record: Record, value: Any, *, status: int = 200) -> None:
+    body = orjson.dumps(value)
     record.status = status
-    await _send_body(send, status, reply_headers(record, b"application/json"), orjson.dumps(value))
+    await _send_body(send, status, reply_headers(record, b"application/json"), body)
 
 
 async def _send_body(send: Send, status: int, headers: Headers, body: bytes) -> None:

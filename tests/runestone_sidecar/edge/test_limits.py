@@ -157,3 +157,17 @@ async def test_without_limits_no_header_is_sent(tmp_path: Path) -> None:
     assert not [name for name in answer.headers if name.startswith("x-ratelimit")]
     assert report["limits"] == []
     assert report["requests"] == 1
+
+
+@pytest.mark.parametrize("count", [2**64 - 1, 2**62, 10**15, -1, 1e30, "9", None], ids=repr)
+async def test_a_count_that_is_none_is_estimated_and_breaks_no_report(
+    tmp_path: Path, count: object
+) -> None:
+    told = {"prompt_tokens": count, "completion_tokens": count}
+    async with (
+        scripts.Provider(json_reply(completion("fine") | {"usage": told})) as one,
+        gateway(tmp_path, limited(one, tokens_per_minute=10_000)) as found,
+    ):
+        assert (await found.chat()).status_code == 200
+        assert (await found.chat()).status_code == 200
+        assert (await usage(found))["output_tokens"] < 10_000

@@ -10,7 +10,7 @@ from typing import Any, Final
 import orjson
 
 from runestone_sidecar.upstream.dialects.anthropic_tools import ANSWER_TOOL, defines_answer_tool
-from runestone_sidecar.upstream.dialects.base import BadReply, Reply, Request, Usage
+from runestone_sidecar.upstream.dialects.base import MAX_TOKENS, BadReply, Reply, Request, Usage
 
 FINISH_REASONS: Final = {
     "end_turn": "stop",
@@ -164,4 +164,4 @@ def _tool_call(block: dict[str, Any]) -> dict[str, Any]:
 
 def _count(counts: dict[str, Any], name: str, default: Any) -> Any:
     value = counts.get(name)
-    return value if isinstance(value, int) and value >= 0 else default
+    return value if isinstance(value, int) and 0 <= value < MAX_TOKENS else default

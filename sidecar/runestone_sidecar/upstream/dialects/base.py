@@ -7,7 +7,7 @@ much. It is not changed all the same.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 
 @dataclass(slots=True)
@@ -37,6 +37,9 @@ class ModelTarget:
 
     upstream: str  # the provider's name for it
     max_output_tokens: int | None
+
+
+MAX_TOKENS: Final = 1 << 40  # no reply has so many: a count beyond is none
 
 
 @dataclass(slots=True)

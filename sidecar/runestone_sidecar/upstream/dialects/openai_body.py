@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from runestone_sidecar.upstream.dialects.base import Usage
+from runestone_sidecar.upstream.dialects.base import MAX_TOKENS, Usage
 
 
 def read_usage(usage: Any) -> Usage | None:
@@ -18,4 +18,4 @@ def read_usage(usage: Any) -> Usage | None:
 
 def _count(counts: Any, name: str) -> int:
     value = counts.get(name) if isinstance(counts, dict) else None
-    return value if isinstance(value, int) and value > 0 else 0
+    return value if isinstance(value, int) and 0 < value < MAX_TOKENS else 0

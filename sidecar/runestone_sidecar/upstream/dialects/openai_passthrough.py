@@ -6,6 +6,7 @@ from typing import Any, Final
 import orjson
 
 from runestone_sidecar.upstream.dialects.base import (
+    MAX_TOKENS,
     ModelTarget,
     ProviderError,
     Rendered,
@@ -84,6 +85,6 @@ def usage_in(tail: bytes) -> Usage | None:
 def _count(told: Any, *names: str) -> int:
     for name in names:
         value = told.get(name)
-        if type(value) is int and value > 0:
+        if type(value) is int and 0 < value < MAX_TOKENS:
             return value
     return 0
