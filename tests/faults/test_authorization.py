@@ -89,6 +89,13 @@ async def test_B5_a_key_in_the_query_or_the_body_is_no_key(stand: Stand) -> None
         stand.refused(await client.post(url, json=planted()), 401, "invalid_api_key")
 
 
+@pytest.mark.parametrize("path", [f"/{KEY}", f"/models/{KEY}", f"/files/{KEY}"])
+async def test_B5_a_key_in_the_path_is_not_logged(stand: Stand, path: str) -> None:
+    await stand.client.get(path)
+    await stand.client.get(path, headers={"authorization": "Bearer sk-unknown"})
+    assert f"{KEY[:8]}…" in stand.lines()[1]["path"]
+
+
 @pytest.mark.parametrize(
     "value",
     [

@@ -106,7 +106,7 @@ class Exchanges:
             request_id=self._request_id(scope),
             started_s=time.perf_counter(),
             method=scope["method"],
-            path=scope["path"][:MAX_LOGGED_PATH],
+            path=_shown(scope["path"][:MAX_LOGGED_PATH]),
             surface=surface,
             stages=[] if header(scope, _DEBUG) == b"timing" else None,
         )
@@ -191,3 +191,8 @@ class Exchanges:
         if record.interrupted is not None:
             line["interrupted"] = record.interrupted
         return line
+
+
+def _shown(path: str) -> str:
+    """Some put their key there."""
+    return mask(path) if "sk-" in path else path
