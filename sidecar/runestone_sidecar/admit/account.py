@@ -2,6 +2,7 @@
 
 Files, batches and fine-tuning jobs live in a provider's account, where no model tells who serves
 them. There is no failing over to another account: nothing that was put into the first is there.
+What is kept nowhere, a moderation say, may go to the others too.
 """
 
 from collections.abc import Iterator
@@ -23,18 +24,31 @@ from runestone_sidecar.upstream.surfaces.base import Surface
 
 
 def account_of(
-    snapshot: Snapshot, principal: Principal, surface: Surface, wanted: str | None
+    snapshot: Snapshot,
+    principal: Principal,
+    surface: Surface,
+    wanted: str | None,
+    *,
+    others: bool = False,
 ) -> Decision:
     """The first provider, in the order of the key's policy, that has the API; or the one `wanted`,
-    by its name or id, of them. Raises NotFound, or NoProvider where there is no policy.
+    by its name or id, of them; and behind it the `others`, where these do as well.
+
+    Raises NotFound, or NoProvider where there is no policy.
     """
     policy = snapshot.policy_of(principal)
     if policy is None:
         raise NoProvider("The routing policy of this API key does not exist.")
+    found: dict[str, tuple[Rule, Provider]] = {}
     for rule, provider in _reachable(policy, principal):
-        if not _serves(provider, surface) or wanted not in {None, provider.name, provider.id}:
-            continue
-        return Decision(NONE, policy, rule, (_account(provider),))
+        if _serves(provider, surface) and wanted in {None, provider.name, provider.id}:
+            found.setdefault(provider.id, (rule, provider))
+            if not others:
+                break
+    if found:
+        (rule, _), *_ = found.values()
+        offers = [_account(provider) for _, provider in found.values()]
+        return Decision(NONE, policy, rule, offers)
     if wanted is not None:
         raise NotFound(
             f"No provider '{wanted[:100]}' of this API has this URL.", code="provider_not_found"

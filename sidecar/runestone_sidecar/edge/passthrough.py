@@ -123,12 +123,13 @@ class PassThrough:
         named = request.model or None
         wish = asked.wish(named, input_bytes=len(request.raw))
         snapshot, principal = asked.caller.snapshot, asked.caller.principal
+        others = not asked.of_account  # what is kept nowhere may be answered by anyone
         if named is not None and not asked.of_account:
             check_other_models(principal, request.body)
-            decision = self.destinations.of_model(snapshot, principal, wish)
+            decision = self.destinations.of_model(snapshot, principal, wish, others=others)
         else:
             check_unrestricted(principal)
-            decision = self.destinations.of_account(snapshot, principal, wish)
+            decision = self.destinations.of_account(snapshot, principal, wish, others=others)
         return _planned(asked, request, call, decision)
 
     async def _form(self, asked: Asked, call: Call, boundary: bytes) -> ForwardPlan:

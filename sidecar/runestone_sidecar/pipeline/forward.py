@@ -72,7 +72,9 @@ class Wish:
 class Destinations:
     router: Router
 
-    def of_model(self, snapshot: Snapshot, principal: Principal, wish: Wish) -> Decision:
+    def of_model(
+        self, snapshot: Snapshot, principal: Principal, wish: Wish, *, others: bool = False
+    ) -> Decision:
         """As all requests for a model are routed, where any pool has it; else, if the key is not
         kept from it, as one without.
 
@@ -85,11 +87,13 @@ class Destinations:
             return self.router.decide(snapshot, principal, _query(wish, model))
         if not principal.allows(resolved) or resolved != model:
             raise model_not_found(model)
-        return self.of_account(snapshot, principal, wish)
+        return self.of_account(snapshot, principal, wish, others=others)
 
-    def of_account(self, snapshot: Snapshot, principal: Principal, wish: Wish) -> Decision:
+    def of_account(
+        self, snapshot: Snapshot, principal: Principal, wish: Wish, *, others: bool = False
+    ) -> Decision:
         """Raises NotFound or NoProvider."""
-        return account_of(snapshot, principal, PASSTHROUGH, wish.provider)
+        return account_of(snapshot, principal, PASSTHROUGH, wish.provider, others=others)
 
 
 def check_unrestricted(principal: Principal) -> None:
@@ -98,7 +102,7 @@ def check_unrestricted(principal: Principal) -> None:
     """
     if principal.allowed_models:
         raise PermissionDenied(
-            "This API key may use certain models only, and no model decides on this request."
+            "This API key may use certain models only, and this request is bound to no model."
         )
 
 

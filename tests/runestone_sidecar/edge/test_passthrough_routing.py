@@ -63,6 +63,17 @@ async def test_there_is_no_failing_over_to_another_account(both: Front) -> None:
     assert both.second.requests == []
 
 
+@pytest.mark.parametrize("model", [{}, {"model": "of-no-pool"}], ids=["none", "unknown"])
+async def test_what_is_kept_nowhere_may_be_answered_by_another(
+    both: Front, model: dict[str, str]
+) -> None:
+    both.first.answer = scripts.json_reply({}, 500)
+    both.second.answer = scripts.json_reply({"results": []})
+    answer = await both.client.post("/moderations", json={"input": "x", **model})
+    assert answer.json() == {"results": []}
+    assert answer.headers["x-runestone-provider"] == "shop/pool/two"
+
+
 async def test_anthropics_have_no_such_apis(tmp_path: Path) -> None:
     async with scripts.Provider(scripts.json_reply({})) as one:
         claude = bundles.provider(one.url, name="claude", dialect="Anthropic")
