@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from runestone_contract.config import Timeouts
+from runestone_sidecar.upstream import http1
 from runestone_testing import bundles
 from runestone_testing import provider as scripts
 from runestone_testing.echo import completion
-from runestone_testing.gateway import gateway, question
+from runestone_testing.gateway import gateway, question, raw_request
+from runestone_testing.wire import Wire
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
 
     from runestone_contract.config import Config
     from runestone_testing.gateway import Gateway
+    from runestone_testing.peer import Peer
 
 FINE = scripts.json_reply(completion("fine"))
 MESSAGE = scripts.json_reply(
@@ -149,4 +152,36 @@ async def test_slow_uploads_are_not_the_providers_fault(tmp_path: Path) -> None:
             answered.set()
             answers = await uploads
             assert {answer.status_code for answer in answers} == {504}
+            await check_that_others_are_served(found)
+
+
+async def test_F6_readers_that_stall_are_not_the_providers_fault(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(http1, "HELD_UP_S", 0.1)
+    piece = scripts.chunk(scripts.event({"choices": [{"delta": {"content": "x" * 60_000}}]}))
+    given_up = 0
+
+    async def give_up_on_who_does_not_read(peer: Peer) -> None:
+        nonlocal given_up
+        try:
+            while True:
+                await asyncio.wait_for(peer.send(piece), 0.3)
+        except TimeoutError:
+            given_up += 1
+            peer.reset()
+
+    def judge(request: scripts.Request) -> scripts.Script:
+        start = scripts.head(content_type=scripts.SSE)
+        return [start, give_up_on_who_does_not_read] if request.json().get("stream") else FINE
+
+    async with scripts.Provider(judge) as one:
+        async with gateway(tmp_path, config(one.url)) as found:
+            wires = [await Wire.connect(found.port, buffer_bytes=1024) for _ in range(TRIES)]
+            for wire in wires:
+                wire.send(raw_request(stream=True))
+            while given_up < TRIES:
+                await asyncio.sleep(0.01)
+            await asyncio.gather(*(wire.closed() for wire in wires))
+            await asyncio.gather(*(wire.close() for wire in wires))
             await check_that_others_are_served(found)

@@ -113,6 +113,7 @@ FAULTS: Final[Mapping[type[faults.UpstreamFault], Row]] = {
     faults.BadResponse: _failure("no HTTP, or HTTP of two meanings", Verdict.PROVIDER),
     faults.BodyTooLarge: Row("an answer larger than we hold", Verdict.PROVIDER),
 }
+HELD_UP: Final = Row("lost within the answer, after our client would not read", Verdict.PROVIDER)
 STALE: Final = Row("a kept connection was gone: once more on a new one", Verdict.RETRY)
 OUT_OF_TIME: Final = Row(
     "our time is over while an answer comes, or a rule gave it less than 10 s", Verdict.PROVIDER
@@ -149,6 +150,8 @@ def row_of_fault(fault: faults.UpstreamFault) -> Row:
             return STALE
         if fault.begun:  # it was being answered, and is paid for, as one that is lost later
             return FAULTS[faults.LostMidBody]
+    if isinstance(fault, faults.LostMidBody) and fault.held_up:
+        return HELD_UP
     if isinstance(fault, faults.TotalTimeout) and fault.phase is faults.Phase.BODY:
         return OUT_OF_TIME
     return next(FAULTS[kind] for kind in type(fault).__mro__ if kind in FAULTS)
@@ -165,6 +168,7 @@ def rows() -> tuple[Row, ...]:
         OTHER_5XX,
         OTHER_STATUS,
         *FAULTS.values(),
+        HELD_UP,
         STALE,
         OUT_OF_TIME,
         BAD_REPLY,

@@ -124,10 +124,13 @@ class LostBeforeHead(ConnectionLost):
 
 
 class LostMidBody(ConnectionLost):
+    """`held_up`: we let the provider wait before, for a reader that was slow, and it gave up."""
+
     kind = "lost_mid_body"
 
-    def __init__(self, detail: str = "") -> None:
+    def __init__(self, detail: str = "", *, held_up: bool = False) -> None:
         super().__init__(Phase.BODY, detail)
+        self.held_up = held_up
 
 
 class BadResponse(UpstreamFault):

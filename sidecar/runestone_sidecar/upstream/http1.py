@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 # A body buffered beyond this pauses the provider; one read is 4 times that.
 READ_HIGH_BYTES = 64 * 1024
+HELD_UP_S = 5.0  # no provider gives up sooner on who does not read
 TIMER_GRAIN_S = 0.002  # loop clocks count in milliseconds: a timer may ring this much too early
 
 
@@ -62,6 +63,7 @@ class Connection(asyncio.Protocol):
         "_flowing",
         "_headers",
         "_heard",
+        "_held_up",
         "_keep_alive",
         "_loop",
         "_overhead_bytes",
@@ -87,6 +89,7 @@ class Connection(asyncio.Protocol):
     _since: float  # when a byte of either body last moved
     _bodiless: bool  # an answer to HEAD ends with its head
     _heard: bool  # a byte of an answer came
+    _held_up: bool  # its reader let it wait for long
     _coded: bool  # its head has a Transfer-Encoding
     _flowing: bool  # a byte of its body came
     _ended: bool  # with its last byte
@@ -123,7 +126,8 @@ class Connection(asyncio.Protocol):
         """Writes a request, whose `head` ends with the blank line; the body follows as it can."""
         response = self._response = Response(self, self._loop)
         self._bodiless = bodiless
-        self._heard = self._coded = self._flowing = self._ended = self._keep_alive = False
+        self._heard = self._coded = self._flowing = self._ended = False
+        self._keep_alive = self._held_up = False
         self._overhead_bytes = 0
         self._headers = response.headers
         self._refusal = None
@@ -181,7 +185,8 @@ class Connection(asyncio.Protocol):
         """The reader took all there was."""
         if self._read_paused:
             self._read_paused = False
-            self._since = self._loop.time()  # the silence so far was our own
+            silent_s, self._since = self._loop.time() - self._since, self._loop.time()
+            self._held_up = self._held_up or silent_s > HELD_UP_S  # and all of it was our own
             self.transport.resume_reading()
             self._watch()
 
@@ -343,17 +348,15 @@ class Connection(asyncio.Protocol):
             self.close()
 
     def _lost(self, exc: Exception | None, detail: str = "closed by the provider") -> None:
-        response = self._response
-        if response is None:
+        if (response := self._response) is None:
             self.close()
             return
-        if exc is not None:
-            detail = type(exc).__name__
+        detail = detail if exc is None else type(exc).__name__
         if response.status:
-            self._fail(LostMidBody(detail))
+            self._fail(LostMidBody(detail, held_up=self._held_up))
         else:
-            begun = self._heard
-            self._fail(LostBeforeHead(detail, stale=self._served > 0 and not begun, begun=begun))
+            stale = self._served > 0 and not self._heard
+            self._fail(LostBeforeHead(detail, stale=stale, begun=self._heard))
 
     def _fail(self, fault: Exception) -> None:
         if self._response is not None:

@@ -49,6 +49,8 @@ def test_every_fault_has_a_verdict(kind: type[faults.UpstreamFault]) -> None:
     faults.UpstreamFault.__init__(fault, faults.Phase.HEAD)
     if isinstance(fault, faults.LostBeforeHead):
         fault.stale = fault.begun = False
+    if isinstance(fault, faults.LostMidBody):
+        fault.held_up = False
     assert row_of_fault(fault) in FAULTS.values()
 
 
@@ -109,6 +111,7 @@ def test_what_statuses_say_of_health(sign: Sign) -> None:
         pytest.param(faults.LostBeforeHead(stale=True), Sign.NOTHING, id="C22-stale"),
         pytest.param(faults.LostBeforeHead(stale=False), Sign.FAILURE, id="lost"),
         pytest.param(faults.LostMidBody(), Sign.FAILURE, id="C22-cut"),
+        pytest.param(faults.LostMidBody(held_up=True), Sign.NOTHING, id="F6-nobody-read"),
         pytest.param(faults.BodyTooLarge(1), Sign.NOTHING, id="too-large-for-us"),
         pytest.param(faults.ResolveFailed(), Sign.FAILURE, id="C3-no-such-name"),
         pytest.param(faults.TlsNotVerified(), Sign.FAILURE, id="C4-not-who-it-should-be"),
