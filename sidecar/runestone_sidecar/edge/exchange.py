@@ -170,13 +170,13 @@ class Exchanges:
             line["api_key"] = record.principal.id
             line["tenant"] = record.principal.tenant
         if record.offer is not None:
-            line["model"] = record.model
+            line["model"] = _printable(record.model or "")
             line["provider"] = record.offer.provider.id
             line["upstream_model"] = record.offer.target.upstream
             line["attempts"] = record.attempts
             line["stream"] = record.stream
         elif record.model is not None:  # refused, and any text may be asked for as a model
-            line["model"] = mask(record.model[:MAX_LOGGED_MODEL])
+            line["model"] = mask(_printable(record.model[:MAX_LOGGED_MODEL]))
         if record.tried:
             line["tried"] = record.tried
         if record.first_byte_s is not None:
@@ -196,3 +196,8 @@ class Exchanges:
 def _shown(path: str) -> str:
     """Some put their key there."""
     return mask(path) if "sk-" in path else path
+
+
+def _printable(name: str) -> str:
+    """JSON lets some characters stand that others take for the end of a line."""
+    return name if name.isprintable() else "".join(c if c.isprintable() else "?" for c in name)
