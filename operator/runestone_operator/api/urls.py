@@ -13,7 +13,14 @@ from runestone_operator.api.rules import Rule
 # The last label of a name starts with a letter, so 2130706433, 0x7f.1 and 127.1 are no hosts.
 _OCTET = r"(25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])"
 _IPV4 = rf"({_OCTET}[.]){{3}}{_OCTET}"
-_IPV6 = r"\[[0-9a-fA-F:]{2,39}\]"
+_WORD = "[0-9a-fA-F]{1,4}"
+_IPV6_FORMS = (  # eight words, or fewer with one gap anywhere
+    f"({_WORD}:){{7}}{_WORD}",
+    f"({_WORD}:){{1,7}}:",
+    *(f"({_WORD}:){{1,{7 - after}}}(:{_WORD}){{1,{after}}}" for after in range(1, 7)),
+    f":((:{_WORD}){{1,7}}|:)",
+)
+_IPV6 = rf"\[({'|'.join(_IPV6_FORMS)})\]"
 _DNS = r"([a-zA-Z0-9]([a-zA-Z0-9-]*[a-zA-Z0-9])?[.])*[a-zA-Z]([a-zA-Z0-9-]*[a-zA-Z0-9])?"
 _PORT = r"(6553[0-5]|655[0-2][0-9]|65[0-4][0-9]{2}|6[0-4][0-9]{3}|[1-5][0-9]{4}|[1-9][0-9]{0,3})"
 _AUTHORITY = rf"({_DNS}|{_IPV4}|{_IPV6})(:{_PORT})?"

@@ -1,5 +1,7 @@
 """Forms of names and URLs: no input takes long to turn down, and no host is read in two ways."""
 
+import contextlib
+import ipaddress
 import itertools
 import socket
 import time
@@ -88,3 +90,31 @@ def test_an_address_has_one_spelling(host: str) -> None:
     assert socket.inet_aton(host)  # the C library would take it for an address
     with pytest.raises(ValidationError):
         BASE_URL.validate_python(f"http://{host}/v1")
+
+
+@pytest.mark.parametrize(
+    ("host", "is_one"),
+    [
+        ("::", True),
+        ("::1", True),
+        ("fd00::a:1", True),
+        ("1:2:3:4:5:6:7:8", True),
+        ("1::3:4:5:6:7:8", True),
+        ("1:2:3:4:5:6:7::", True),
+        ("::2:3:4:5:6:7:8", True),
+        ("aa", False),
+        (":", False),
+        (":::", False),
+        ("1::2::3", False),
+        ("1:2:3:4:5:6:7", False),
+        ("1:2:3:4:5:6:7:8:9", False),
+        ("1::2:3:4:5:6:7:8", False),
+        ("12345::", False),
+    ],
+    ids=str,
+)
+def test_in_brackets_is_an_ipv6_address(host: str, is_one: bool) -> None:
+    with contextlib.nullcontext() if is_one else pytest.raises(ValidationError):
+        BASE_URL.validate_python(f"http://[{host}]:8000/v1")
+    with contextlib.nullcontext() if is_one else pytest.raises(ipaddress.AddressValueError):
+        ipaddress.IPv6Address(host)
