@@ -58,6 +58,7 @@ def build_principal(key: wire.Key) -> Principal:
         hashes={entry.sha256: entry.not_after_s for entry in key.hashes},
         service_accounts=key.service_accounts,
         limits=key.limits if key.limits != wire.Limits() else None,
+        is_admin="Admin" in key.roles,
     )
 
 
@@ -217,5 +218,6 @@ def assemble(  # noqa: PLR0913  (the parts of a Snapshot, each by name)
         keys=keys,
         service_accounts=service_accounts,
         policies=by_id,
+        has_tenants=len({key.tenant for key in (*keys.values(), *service_accounts.values())}) > 1,
         default_policy=next((policy for policy in by_id.values() if policy.default), None),
     )

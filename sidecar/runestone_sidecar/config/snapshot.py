@@ -111,6 +111,7 @@ class Principal:
     hashes: Mapping[str, int | None]  # SHA-256 of each key, and when a rotated one ends
     service_accounts: tuple[str, ...]
     limits: Limits | None  # None: none at all
+    is_admin: bool = False
 
     def allows(self, model: str) -> bool:
         return not self.allowed_models or matches(self.allowed_models, model)
@@ -126,6 +127,7 @@ class Snapshot:
     service_accounts: Mapping[str, Principal] = field(default_factory=dict)
     policies: Mapping[str, Policy] = field(default_factory=dict)
     default_policy: Policy | None = None
+    has_tenants: bool = False  # keys of more than one
 
     def policy_of(self, principal: Principal) -> Policy | None:
         if principal.policy is None:

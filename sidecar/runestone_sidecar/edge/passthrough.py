@@ -35,6 +35,7 @@ from runestone_sidecar.pipeline.forward import (
     Destinations,
     Forwarder,
     ForwardPlan,
+    check_account,
     check_unrestricted,
 )
 from runestone_sidecar.pipeline.plan import Record
@@ -91,7 +92,7 @@ class PassThrough:
     ) -> None:
         asked = Asked(scope, receive, record, caller, _resource_of(scope).of_account)
         if asked.of_account:
-            check_unrestricted(caller.principal)
+            check_account(caller.snapshot, caller.principal)
         plan = await self._plan(asked)
         record.mark("route")
         if plan.decision.model != NONE:

@@ -97,12 +97,24 @@ class Destinations:
 
 
 def check_unrestricted(principal: Principal) -> None:
-    """An account's files and jobs are seen by all who share it, and used with any model: not for a
-    key that may use certain models only. Raises PermissionDenied.
+    """What is bound to no model is not for a key that may use certain models only. Raises
+    PermissionDenied.
     """
     if principal.allowed_models:
         raise PermissionDenied(
             "This API key may use certain models only, and this request is bound to no model."
+        )
+
+
+def check_account(snapshot: Snapshot, principal: Principal) -> None:
+    """An account's files and jobs are seen by all who share it: where these are several tenants,
+    they are for Admins alone. Raises PermissionDenied.
+    """
+    check_unrestricted(principal)
+    if snapshot.has_tenants and not principal.is_admin:
+        raise PermissionDenied(
+            "Files, batches and fine-tuning jobs are in the provider's account, which several "
+            "tenants share here: they are for API keys with the role Admin."
         )
 
 

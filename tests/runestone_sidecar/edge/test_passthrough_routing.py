@@ -244,3 +244,26 @@ async def test_requests_count_against_the_keys_limits(tmp_path: Path) -> None:
         answer = await found.client.get("/files")
         refused(answer, 429, "rate_limit_exceeded")
         assert len(found.requests) == 1
+
+
+@pytest.mark.parametrize(
+    ("roles", "tenants", "status"),
+    [
+        pytest.param(("Client",), ("a", "a"), 200, id="B12-one-tenant"),
+        pytest.param(("Client",), ("a", "b"), 403, id="B12-several-tenants"),
+        pytest.param(("Admin",), ("a", "b"), 200, id="B12-an-admin"),
+    ],
+)
+async def test_an_account_is_not_shared_between_tenants(
+    tmp_path: Path, roles: tuple[str, ...], tenants: tuple[str, str], status: int
+) -> None:
+    async with scripts.Provider(scripts.json_reply({"object": "list", "data": []})) as one:
+        keys = (
+            bundles.key(tenant=tenants[0], roles=roles),
+            bundles.key("other", secret="sk-rs-test-other-abcdefghijklmnop", tenant=tenants[1]),
+        )
+        config = bundles.config(bundles.provider(f"{one.url}/v1"), keys=keys)
+        async with gateway(tmp_path, config) as found:
+            answers = [await found.client.get(f"/{name}") for name in ("files", "batches")]
+    assert [answer.status_code for answer in answers] == [status, status]
+    assert len(one.requests) == (2 if status == 200 else 0)

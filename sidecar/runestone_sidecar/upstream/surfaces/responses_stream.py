@@ -27,7 +27,7 @@ from runestone_sidecar.upstream.surfaces.responses_open import (
 )
 
 MAX_ITEMS: Final = 1_024
-MAX_CHARS: Final = 32 * 1024 * 1024  # of text that is kept for the last event
+MAX_CHARS: Final = 4 * 1024 * 1024  # of text that is kept for the last event
 
 _Json = dict[str, Any]
 
