@@ -175,7 +175,7 @@ async def test_B9_a_key_ends_at_its_time(tmp_path: Path) -> None:
         key = bundles.key(expires_at_s=int(time.time()) + 2)
         return bundles.config(bundles.provider(url), keys=(key,))
 
-    async with standing(tmp_path, config=config, settle_s=5) as stand:
+    async with standing(tmp_path, config=config, settle_s=20) as stand:
         assert (await stand.chat()).status_code == 200
         end = time.monotonic() + 5
         while (answer := await stand.chat()).status_code == 200:

@@ -45,7 +45,7 @@ async def test_silence_before_the_first_byte(tmp_path: Path, pair: Pair, begun: 
         stand.provider.answer = silence
         await check_that_another_answers(stand, pair, "first_byte_timeout")
         for peer in stand.provider.peers:
-            await peer.closed(within_s=1)
+            await peer.closed()
 
 
 WRONG_KIND: dict[str, Callable[[Pair, bool], Any]] = {

@@ -135,7 +135,7 @@ def test_an_open_watch_does_not_hold_up_a_graceful_stop(own_apiserver: ApiServer
         took_s = time.monotonic() - began_s
         watch.close()
 
-    assert took_s < 20
+    assert took_s < 60
 
 
 def test_start_twice_is_an_error(apiserver: ApiServer) -> None:

@@ -60,7 +60,7 @@ def test_of_200_changes_in_a_second_the_last_state_wins(
     cluster.apply(secret(namespace, "given", api_key="sk-rs-" + "0" * 43))
     for number in range(200):
         cluster.apply(key(namespace, f"client-{number}"))
-    eventually("published", lambda: cluster.is_published(namespace), within_s=30)
+    eventually("published", lambda: cluster.is_published(namespace))
     cluster.quiet_versions(namespace)
 
     with IndexWrites(cluster, namespace) as writes:

@@ -66,7 +66,7 @@ def test_it_stops_when_it_is_asked_to(start: Callable[..., OperatorProcess]) -> 
     operator.stop()
 
     assert operator.process.status == 0
-    assert time.monotonic() - began_s < 5
+    assert time.monotonic() - began_s < 30
     assert operator.lines()[-1]["message"] == "stopped"
     assert [line for line in operator.lines() if line["level"] not in ("info", "debug")] == []
 

@@ -42,7 +42,7 @@ def test_examples_are_programmed(cluster: Cluster) -> None:
             "--all",
             "-n",
             namespace,
-            "--timeout=20s",
+            "--timeout=60s",
         )
     )
 

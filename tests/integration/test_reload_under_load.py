@@ -108,7 +108,7 @@ async def _load(
         for number in range(1, RELOADS + 1):
             await asyncio.sleep(RELOAD_EVERY_S)
             publish(number)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while RELOADS not in seen:
                 await asyncio.sleep(0.02)
         over.set()

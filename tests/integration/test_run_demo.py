@@ -74,7 +74,7 @@ def test_nothing_outlives_it_when_it_is_killed(tmp_path: Path) -> None:
 
         demo.signal(signal.SIGKILL)
 
-        wait_until("all are gone", lambda: not any(map(parent_of, family)), within_s=40)
+        wait_until("all are gone", lambda: not any(map(parent_of, family)))
 
 
 def family_of(pid: int) -> set[int]:

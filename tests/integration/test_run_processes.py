@@ -129,7 +129,7 @@ def test_nats_has_jetstream_and_its_address_is_told(gateway: Gateway) -> None:
         variables = dict(item.partition("=")[::2] for item in environ.read().split("\0"))
     host, _, port = variables["NATS_URL"].removeprefix("nats://").partition(":")
 
-    with socket.create_connection((host, int(port)), timeout=10) as connection:
+    with socket.create_connection((host, int(port)), timeout=30) as connection:
         greeting = connection.makefile().readline()
 
     assert host == "127.0.0.1"

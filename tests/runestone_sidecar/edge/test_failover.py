@@ -118,7 +118,7 @@ async def test_C8_a_long_retry_after_is_not_waited_for_and_told_capped(tmp_path:
     limited = json_reply({"error": {}}, status=429, headers=[("retry-after", "86400")])
     async with scripts.Provider(limited) as one:
         async with gateway(tmp_path, bundles.config(at(one, retry=TWICE))) as found:
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(30):
                 answer = await found.chat()
     assert answer.status_code == 429
     assert answer.json()["error"]["code"] == "rate_limit_exceeded"

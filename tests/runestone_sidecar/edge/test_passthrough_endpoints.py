@@ -230,7 +230,7 @@ async def test_model_after_a_large_file_may_only_confirm(
     assert error["param"] == "model"
     assert "before the file" in error["message"]
     assert both.requests == []  # never whole
-    await both.first.peers[0].closed(within_s=1)
+    await both.first.peers[0].closed()
 
 
 async def test_model_after_a_small_file_decides(both: Front) -> None:

@@ -122,7 +122,7 @@ async def test_F2_client_that_leaves_within_its_upload_closes_the_provider(both:
     while not peer._received.endswith(b"--xyz"):
         await asyncio.sleep(0.001)
     wire.writer.transport.abort()
-    await peer.closed(within_s=1)
+    await peer.closed()
     while not both.gateway.parts.traffic.clients_gone:
         await asyncio.sleep(0.001)
 

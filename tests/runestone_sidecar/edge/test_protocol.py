@@ -31,13 +31,13 @@ async def serving(root: Path, one: scripts.Provider) -> AsyncIterator[tuple[Gate
 
 
 async def until(happened: Callable[[], bool]) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while not happened():
             await asyncio.sleep(0.005)
 
 
 async def answer(reader: asyncio.StreamReader) -> tuple[int, bytes]:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         head = await reader.readuntil(b"\r\n\r\n")
         size = int(head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0])
         return int(head.split()[1]), await reader.readexactly(size)
@@ -49,7 +49,7 @@ async def test_f3_f7_a_client_that_sent_ahead_and_leaves_ends_the_call(tmp_path:
             writer.write(request() + request())
             peer = (await one.requested()).peer
             writer.close()
-            await peer.closed(within_s=1)
+            await peer.closed()
             await until(lambda: found.parts.traffic.in_flight == 0)
             assert found.parts.traffic.clients_gone == 1
             assert len(one.requests) == 1
@@ -66,7 +66,7 @@ async def test_f3_a_client_that_leaves_after_a_large_body_ends_the_call(tmp_path
             writer.write(body)
             peer = (await one.requested()).peer
             writer.close()
-            await peer.closed(within_s=1)
+            await peer.closed()
             await until(lambda: found.parts.traffic.in_flight == 0)
 
 
@@ -164,7 +164,7 @@ async def test_f7_a_request_sent_ahead_holds_up_no_running_stream(tmp_path: Path
     async with scripts.Provider(script) as one:
         async with serving(tmp_path, one) as (_, (reader, writer)):
             writer.write(request(stream=True))
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(30):
                 await reader.readuntil(b"first")
                 writer.write(request())
                 await writer.drain()

@@ -25,7 +25,7 @@ WHOLE = chunk(
 
 
 async def until(happened: Callable[[], bool]) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while not happened():
             await asyncio.sleep(0.005)
 
@@ -45,7 +45,7 @@ async def test_a_reply_that_is_whole_ends_whatever_the_provider_does_then(
     async with scripts.Provider(script) as one:
         provider = bundles.provider(f"{one.url}/v1", timeouts=Timeouts(idle_ms=60_000))
         async with gateway(tmp_path, bundles.config(provider)) as found:
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(30):
                 answer = await found.chat(stream=True)
             assert answer.text.endswith("data: [DONE]\n\n")
             assert found.parts.traffic.interrupted == {}
@@ -61,7 +61,7 @@ async def test_a_head_that_cannot_be_sent_lets_go_of_the_provider(tmp_path: Path
         async with gateway(tmp_path, config) as found:
             with pytest.raises(httpx.RemoteProtocolError):
                 await found.chat(stream=True)
-            await (await one.connected()).closed(within_s=1)
+            await (await one.connected()).closed()
             assert found.parts.health.load.of("shop/pool/main").in_flight == 0
             assert found.parts.traffic.in_flight == 0
 
@@ -111,7 +111,7 @@ async def test_a_ping_never_waits_for_a_client_that_does_not_read(
         sent.append(message)
 
     pinger = Pinger(send, Between())  # type: ignore[arg-type]
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         await looked.wait()
         readable.set()
         assert sent == [], "it waited, and would have come late"
@@ -131,7 +131,7 @@ async def test_F6_a_client_that_stops_reading_is_cut_off(tmp_path: Path) -> None
                 client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8192)
                 client.sendall(raw_request(stream=True))
                 peer = (await one.requested()).peer
-                await peer.closed(within_s=15)
+                await peer.closed()
             await until(lambda: found.parts.traffic.in_flight == 0)
             assert found.parts.traffic.clients_gone == 1
             assert peer.sent_bytes < 30_000_000, "the provider was not made to wait"

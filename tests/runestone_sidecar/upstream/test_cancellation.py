@@ -76,7 +76,7 @@ async def test_in_the_tls_handshake(client: Client, limit: str) -> None:
         else:
             with pytest.raises(ConnectTimeout):
                 await fetch(client, origin, deadlines=BRIEF)
-        await mute.peers[0].closed(within_s=1)
+        await mute.peers[0].closed()
 
 
 @pytest.mark.parametrize("limit", ["caller", "deadline"])
@@ -91,7 +91,7 @@ async def test_while_the_proxy_thinks(nothing_left: None, limit: str) -> None:
         else:
             with pytest.raises(ConnectTimeout):
                 await fetch(client, origin, deadlines=BRIEF)
-        await proxy.peers[0].closed(within_s=1)
+        await proxy.peers[0].closed()
         await client.close()
 
 
@@ -111,7 +111,7 @@ async def test_while_reading(client: Client, script: Script) -> None:
         await provider.requested()
         await loop_turns()
         await cancel(call)
-        await provider.peers[0].closed(within_s=1)
+        await provider.peers[0].closed()
         provider.answer = json_reply({})
         assert await fetch(client, origin) == b"{}"
 
@@ -124,7 +124,7 @@ async def test_while_a_large_body_is_being_sent(client: Client) -> None:
         await loop_turns(100)
         await cancel(call)
         peer.start_reading()  # or it could not see anything
-        await peer.closed(within_s=1)
+        await peer.closed()
 
 
 READERS: dict[str, Callable[[Response], Coroutine[None, None, object]]] = {
@@ -143,4 +143,4 @@ async def test_in_each_way_of_reading(client: Client, reader: str) -> None:
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        await provider.peers[0].closed(within_s=1)
+        await provider.peers[0].closed()

@@ -99,9 +99,9 @@ async def test_idle_connections_expire_one_by_one(nothing_left: None) -> None:
         asyncio.get_running_loop().call_later(0.1, gate.set)
         await both
         assert first.is_open
-        await first.closed(within_s=2)
+        await first.closed()
         assert second.is_open
-        await second.closed(within_s=2)
+        await second.closed()
         provider.answer = json_reply({})
         assert await fetch(client, origin) == b"{}"
         await client.close()
@@ -277,11 +277,11 @@ async def test_prune_closes_idle_and_lets_busy_ones_end(client: Client) -> None:
         await fetch(client, origin_of(gone))
         idle = next(peer for peer in gone.peers if peer is not gone.requests[1].peer)
         client.prune([origin_of(kept)])
-        await idle.closed(within_s=1)
+        await idle.closed()
         assert gone.requests[1].peer.is_open
         gate.set()
         assert await busy.read(10) == b"ab"
-        await gone.requests[1].peer.closed(within_s=1)
+        await gone.requests[1].peer.closed()
         assert len(kept.open_peers) == 1
 
 
@@ -298,7 +298,7 @@ async def test_close_ends_calls_and_waiters(nothing_left: None) -> None:
             await reading
         with pytest.raises(PoolExhausted):
             await waiting
-        await provider.peers[0].closed(within_s=1)
+        await provider.peers[0].closed()
 
 
 async def test_close_reaches_pruned_origins(nothing_left: None) -> None:
@@ -307,7 +307,7 @@ async def test_close_reaches_pruned_origins(nothing_left: None) -> None:
         await post(client, origin_of(provider))
         client.prune([])
         await client.close()
-        await provider.peers[0].closed(within_s=1)
+        await provider.peers[0].closed()
 
 
 async def test_random_cancellations_leak_no_place(client: Client) -> None:

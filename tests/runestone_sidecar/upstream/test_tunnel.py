@@ -99,7 +99,7 @@ async def test_tunnel_refused(
         assert caught.value.status == status
         assert not caught.value.sent
         assert "cret" not in str(caught.value)
-        await proxy.peers[number - 1].closed(within_s=1)
+        await proxy.peers[number - 1].closed()
 
 
 async def test_proxy_that_is_not_there(nothing_left: None) -> None:

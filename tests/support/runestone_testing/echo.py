@@ -166,9 +166,9 @@ def running_echo(*, chunk_delay_s: float = 0.0, keep_bodies: bool = True) -> Ite
 
     thread = threading.Thread(target=main, daemon=True)
     thread.start()
-    assert ready.wait(5)
+    assert ready.wait(30)
     try:
         yield echo
     finally:
         loop.call_soon_threadsafe(stopped.set)
-        thread.join(5)
+        thread.join(30)

@@ -81,7 +81,7 @@ async def gateway(
             headers={"authorization": f"Bearer {bundles.CLIENT_KEY}"},
             trust_env=False,
             verify=False,  # no TLS here, and its context takes 20 ms to make
-            timeout=20,
+            timeout=30,
         ) as client:
             yield Gateway(parts, port, client, server, serving)
     finally:

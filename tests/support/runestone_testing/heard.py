@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from runestone_testing.pairs import Api, Pair
     from runestone_testing.stand import Stand
 
-PATIENCE_S = 10.0
+PATIENCE_S = 30.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -160,7 +160,7 @@ class ApiServer:
 
     def is_ready(self) -> bool:
         with contextlib.closing(
-            http.client.HTTPSConnection("127.0.0.1", self.port, timeout=5, context=self._tls)
+            http.client.HTTPSConnection("127.0.0.1", self.port, timeout=30, context=self._tls)
         ) as connection:
             try:
                 authorization = {"Authorization": f"Bearer {self.admin_token}"}

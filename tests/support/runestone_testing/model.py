@@ -183,4 +183,4 @@ def running_model(key: str = bundles.PROVIDER_KEY) -> Iterator[Model]:
             yield model
         finally:
             server.should_exit = True
-            thread.join(10)
+            thread.join(30)

@@ -53,7 +53,7 @@ class DidNotHappenError(AssertionError):
 
 
 def eventually(
-    what: str, happened: Callable[[], T | None], *, within_s: float = 15, every_s: float = 0.05
+    what: str, happened: Callable[[], T | None], *, within_s: float = 60, every_s: float = 0.05
 ) -> T:
     """The first true value; polls, and never sleeps for luck."""
     deadline_s = time.monotonic() + within_s
@@ -206,7 +206,7 @@ class Cluster:
                 seen, since_s = now, time.monotonic()
             return time.monotonic() - since_s > for_s
 
-        eventually(f"nothing is written in {namespace}", is_quiet, within_s=30)
+        eventually(f"nothing is written in {namespace}", is_quiet)
         return seen
 
     def _inputs(self, namespace: str) -> Inputs:
@@ -257,7 +257,7 @@ def is_programmed(cluster: Cluster, namespace: str) -> bool:
     )
 
 
-def settled(cluster: Cluster, namespace: str, *, within_s: float = 15) -> None:
+def settled(cluster: Cluster, namespace: str, *, within_s: float = 60) -> None:
     eventually("published", lambda: cluster.is_published(namespace), within_s=within_s)
     eventually("programmed", lambda: is_programmed(cluster, namespace), within_s=within_s)
 
@@ -313,7 +313,7 @@ class OperatorProcess:
         """Raises OSError where the answer is not 200."""
         if self.port is None:
             return None
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=5) as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=30) as answer:
             text: str = answer.read().decode()
             return text
 

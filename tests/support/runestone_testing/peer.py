@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, cast
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
-PATIENCE_S = 5.0
+PATIENCE_S = 30.0
 SLICE_BYTES = 64 * 1024
 
 

@@ -77,7 +77,7 @@ class Gateway:
     def wait_until_greeted(self) -> None:
         self._child.wait_until(lambda: "Ctrl-C" in self.text, timeout_s=START_TIMEOUT_S)
 
-    def wait_for(self, words: str, *, within_s: float = 20.0) -> None:
+    def wait_for(self, words: str, *, within_s: float = 60.0) -> None:
         wait_until(
             f"it says {words!r}; it said:\n{self.text}",
             lambda: words in self.text,
@@ -134,7 +134,7 @@ def running_llmock(folder: Path, *options: str) -> Iterator[str]:
 
 def answers(url: str) -> bool:
     try:
-        with urllib.request.urlopen(url, timeout=5) as answer:
+        with urllib.request.urlopen(url, timeout=30) as answer:
             return bool(answer.status == 200)
     except (urllib.error.URLError, OSError):
         return False

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from runestone_contract.config import Config
 
-SETTLE_S: Final = 2.0
+SETTLE_S: Final = 20.0
 NOT_OURS: Final = ("httpx", "httpcore", "openai", "anthropic", "langchain")  # clients of the tests
 HEALTH_PATHS: Final = (
     "/metrics",
