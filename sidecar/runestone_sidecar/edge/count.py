@@ -1,6 +1,5 @@
 """`POST /v1/messages/count_tokens`: the provider's own count, or our estimate where it has none."""
 
-import asyncio
 import time
 from dataclasses import dataclass
 
@@ -49,7 +48,6 @@ class TokenCount:
             surface=COUNT_TOKENS,
             request=request,
             header=header_text(scope),
-            clock=asyncio.get_running_loop().time,
         )
         plan = self._plan(caller, incoming)
         if plan is None:

@@ -64,3 +64,13 @@ class Cycle(RequestResponseCycle):
         self.response_started = True
         self.waiting_for_100_continue = False
         self.transport.write(b"%b%b\r\n" % (STATUS_LINE[status], block))
+
+    def write(self, body: bytes) -> bool:
+        """A part of a streamed response as `send` has it, at once; whether more may follow so.
+
+        For whoever has just sent one by `send`, which waits for a client that is slow.
+        """
+        if self.disconnected:
+            return False
+        self.transport.write(b"%x\r\n%b\r\n" % (len(body), body) if self.chunked_encoding else body)
+        return not self.flow.write_paused

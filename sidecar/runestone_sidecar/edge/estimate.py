@@ -1,6 +1,5 @@
 """`POST /v1/cost/estimate`: what a chat request would cost at each place it may go to."""
 
-import asyncio
 import time
 from dataclasses import dataclass
 from typing import Any
@@ -32,7 +31,6 @@ class CostEstimate:
                 surface=OPENAI_CHAT,
                 request=request,
                 header=header_text(scope),
-                clock=asyncio.get_running_loop().time,
             )
         )
         decision = self.router.decide(caller.snapshot, caller.principal, query)

@@ -1,6 +1,5 @@
 """The endpoints that ask a model: chats, messages, responses, completions, embeddings."""
 
-import asyncio
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from runestone_sidecar.admit.limits import Limiter
 from runestone_sidecar.admit.route import Router
 from runestone_sidecar.edge.exchange import Caller
 from runestone_sidecar.edge.request import (
+    WRITE,
     Receive,
     Scope,
     Send,
@@ -72,7 +72,6 @@ class Generation:
                 surface=self.surface,
                 request=request,
                 header=header_text(scope),
-                clock=asyncio.get_running_loop().time,
                 body_bytes=len(raw),
             ),
         )
@@ -84,6 +83,6 @@ class Generation:
         reply = await self.executor.execute(plan, record)
         record.mark("provider")
         if isinstance(reply, StreamedReply):
-            await send_stream(send, record, reply)
+            await send_stream(send, record, reply, scope.get(WRITE))
         else:
             await send_whole(send, record, reply)

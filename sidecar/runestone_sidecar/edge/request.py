@@ -22,7 +22,7 @@ SMALL_BODY_BYTES: Final = 1 << 20  # not worth a look at what it grows to
 MAX_GROWTH: Final = 8  # decoded, in limits of the text
 CLIENT_GONE: Final = "client gone"  # the message of a cancellation for it; others mean a shutdown
 REFUSED: Final = "runestone.refused"  # in a scope: the error that its connection ended with
-
+WRITE: Final = "runestone.write"  # in a scope: Cycle.write
 
 _NAMED: Final = "runestone.headers"
 

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import math
+from collections.abc import Callable
 from typing import Any, Final
 
 import orjson
@@ -42,6 +43,7 @@ _CONFIG: Final = HEADER_CONFIG.encode()
 _ANTHROPICS: Final = frozenset({"messages", "count_tokens"})
 
 Headers = list[tuple[bytes, bytes]]
+Write = Callable[[bytes], bool]  # see Cycle.write
 
 
 def reply_headers(record: Record, content_type: bytes) -> Headers:
@@ -126,15 +128,18 @@ async def close_after_discarding(send: Send, receive: Receive) -> None:
     await send({"type": "http.response.body", "body": b""})
 
 
-async def send_stream(send: Send, record: Record, reply: StreamedReply) -> None:
-    """Forwards until the end. An upstream lost on the way is told by an error frame and a cut:
+async def send_stream(
+    send: Send, record: Record, reply: StreamedReply, write: Write | None = None
+) -> None:
+    """Forwards until the end, by the server's own `write` where it lends it.
 
-    no [DONE], no final chunk, so that no SDK takes the part for the whole.
+    An upstream lost on the way is told by an error frame and a cut: no [DONE], no final chunk, so
+    that no SDK takes the part for the whole.
     """
     record.status = 200
     headers = reply_headers(record, b"text/event-stream; charset=utf-8")
     headers.append((b"cache-control", b"no-cache"))
-    pinger = Pinger(send, reply)
+    pinger = Pinger(send, reply, write)
     try:
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         data, reply.first = reply.first, b""  # a quarter of a megabyte that is not kept
@@ -142,6 +147,8 @@ async def send_stream(send: Send, record: Record, reply: StreamedReply) -> None:
             pinger.sending = True
             await send({"type": "http.response.body", "body": data, "more_body": True})
             pinger.sent()
+            if write is not None:
+                await reply.relay(pinger.write)
             data = await reply.next()
         await send({"type": "http.response.body", "body": b""})
     except (UpstreamFault, BadReply) as fault:
@@ -182,10 +189,11 @@ class Pinger:
     goes out at once or not at all: one that had to wait could come to stand inside an event.
     """
 
-    def __init__(self, send: Send, reply: StreamedReply) -> None:
+    def __init__(self, send: Send, reply: StreamedReply, write: Write | None = None) -> None:
         self.sending = False
         self._send = send
         self._reply = reply
+        self._write = write
         self._loop = asyncio.get_running_loop()
         self._last_s = self._loop.time()
         self._timer = self._loop.call_later(PING_AFTER_S, self._look)
@@ -193,6 +201,11 @@ class Pinger:
     def sent(self) -> None:
         self.sending = False
         self._last_s = self._loop.time()
+
+    def write(self, data: bytes) -> bool:
+        self._last_s = self._loop.time()
+        assert self._write is not None  # who has none does not ask
+        return self._write(data)
 
     def close(self) -> None:
         self._timer.cancel()

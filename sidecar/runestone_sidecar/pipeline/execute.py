@@ -5,6 +5,7 @@ only with its first bytes in hand, and from then on its troubles are the stream'
 """
 
 import time
+from collections.abc import Callable
 from typing import Final
 
 import orjson
@@ -90,6 +91,24 @@ class StreamedReply:
                 self._lost(BAD_REPLY)
                 raise
         return b""
+
+    async def relay(self, write: Callable[[bytes], bool]) -> None:
+        """Gives `write` what comes as it comes, until it is to be waited for (see `next`)."""
+        reader = self._reader
+
+        def take(data: bytes) -> bool:
+            if out := reader.feed(data):
+                self.events += out.count(_EVENT_END)
+                return write(out) and not reader.complete
+            return not reader.complete
+
+        if self._ended or reader.complete:
+            return
+        try:
+            await self._response.relay(take)
+        except BadReply:
+            self._lost(BAD_REPLY)
+            raise
 
     def error_frame(self, surface: Surface, error: GatewayError) -> bytes:
         """What tells the client that no more comes."""

@@ -1,5 +1,6 @@
 """A parsed request -> a Plan: what it needs, roughly how large it is, where it may go. No I/O."""
 
+import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
@@ -19,6 +20,11 @@ OTHER_MODELS: Final = ("models", "fallbacks")  # of OpenRouter, of LiteLLM
 LARGE_PARTS: Final = frozenset({"Vision", "Audio"})  # a short URL may stand for a thousand tokens
 
 
+def loop_time() -> float:
+    """Asked for where a rule sets a time alone: to find the running loop is a system call."""
+    return asyncio.get_running_loop().time()
+
+
 @dataclass(slots=True)
 class Incoming:
     """A request as it came, with what only the edge knows."""
@@ -26,7 +32,7 @@ class Incoming:
     surface: Surface
     request: Request
     header: Callable[[str], str | None]
-    clock: Callable[[], float]  # the event loop's
+    clock: Callable[[], float] = loop_time
     body_bytes: int | None = None  # None: the estimate is what is asked for
 
 

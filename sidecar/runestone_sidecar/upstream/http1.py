@@ -332,10 +332,10 @@ class Connection(asyncio.Protocol):
             if not self._flowing:
                 self._flowing = True
                 self._watch()
-            if response.buffered_bytes > READ_HIGH_BYTES and not self._read_paused:
-                self._read_paused = True
-                self.transport.pause_reading()
         response.wake()
+        if response.buffered_bytes > READ_HIGH_BYTES and not self._read_paused:
+            self._read_paused = True
+            self.transport.pause_reading()
 
     def _finish(self, response: Response) -> None:
         """The answer is whole: the connection is free, whenever its body may be read."""

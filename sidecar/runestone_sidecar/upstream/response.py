@@ -4,6 +4,7 @@ It is fed by a connection (http1). It knows neither how HTTP is framed nor what 
 """
 
 import asyncio
+from collections.abc import Callable
 from typing import Protocol
 
 from runestone_sidecar.upstream.faults import BodyTooLarge, LostMidBody
@@ -33,6 +34,7 @@ class Response:
         "_fault",
         "_loop",
         "_pieces",
+        "_relay",
         "_source",
         "_waiter",
         "buffered_bytes",
@@ -48,6 +50,7 @@ class Response:
         self.buffered_bytes = 0
         self._pieces: list[bytes] = []
         self._fault: Exception | None = None
+        self._relay: Callable[[bytes], bool] | None = None
         self._waiter: asyncio.Future[None] | None = None
         self._source: Source | None = source  # None: nothing more will come
         self._loop = loop
@@ -103,6 +106,23 @@ class Response:
             await self._news()
         return self._take()
 
+    async def relay(self, take: Callable[[bytes], bool]) -> None:
+        """Gives `take` what comes when it comes, and wakes the caller only when it is over:
+
+        `take` had enough, or nothing more comes, of which `next` knows why. What it raises is
+        raised here. A task that is woken for each piece costs more than most pieces do.
+        """
+        while self._pieces:
+            if not take(self._take()):
+                return
+        if self._source is None:
+            return
+        self._relay = take
+        try:
+            await self._news()
+        finally:
+            self._relay = None
+
     async def wait(self, quiet_s: float) -> bool:
         """Whether `next` would answer at once; False after that much silence. Nothing is lost."""
         alarm = self._loop.call_later(quiet_s, self.wake)
@@ -141,6 +161,8 @@ class Response:
         self.wake()
 
     def wake(self) -> None:
+        if self._relay is not None and self._pieces and self._relayed(self._relay):
+            return
         waiter = self._waiter
         if waiter is not None:
             self._waiter = None
@@ -148,6 +170,19 @@ class Response:
                 waiter.set_result(None)
 
     # --- inside
+
+    def _relayed(self, take: Callable[[bytes], bool]) -> bool:
+        """Whether it goes on."""
+        try:
+            wants_more = take(self._take())
+        except Exception as error:
+            self._relay = None
+            if self._waiter is not None and not self._waiter.done():
+                self._waiter.set_exception(error)
+            return False
+        if not wants_more:
+            self._relay = None
+        return wants_more and self._source is not None
 
     async def _news(self) -> None:
         waiter = self._waiter = self._loop.create_future()
