@@ -67,6 +67,7 @@ async def test_cut_anywhere(tmp_path: Path, pair: Pair, end: Callable[[], script
         for cut in range(start, len(whole), STRIDE):
             stand.provider.answer = [whole[:cut], end()]
             said = await received(stand, pair)
+            assert not pair.counted or b'"usage"' not in said, (cut, said)
             status = said.partition(b"\r\n")[0]
             if b" 200 " not in status:  # nothing had been sent on yet
                 assert b" 502 " in status, (cut, said)
@@ -138,6 +139,7 @@ async def test_a_stream_that_is_whole_says_so(tmp_path: Path, pair: Pair) -> Non
         said = await received(stand, pair)
         assert pair.api.whole in said
         assert said.endswith(b"0\r\n\r\n")
+        assert not pair.counted or b'"usage"' not in said
         for word in ("fünf", "Wörter", "sky"):
             assert word.encode() in said or json.dumps(word)[1:-1].encode() in said
         stand.next_answer = pair.chat()

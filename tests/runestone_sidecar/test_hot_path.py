@@ -127,14 +127,15 @@ def paced(events: list[bytes]) -> list[bytes | scripts.Action]:
 def deltas(count: int) -> list[bytes]:
     piece = {"choices": [{"index": 0, "delta": {"content": "word"}, "finish_reason": None}]}
     end = {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}
-    return [*([event(piece)] * count), event(end), event("[DONE]")]
+    usage = {"choices": [], "usage": completion("")["usage"]}  # which the gateway asked for
+    return [*([event(piece)] * count), event(end), event(usage), event("[DONE]")]
 
 
 @pytest.mark.parametrize(
     ("dialect", "script", "loads", "calls"),
     [
-        # The request and the chunk that ends the reply: no other chunk is looked into.
-        pytest.param("OpenAI", deltas, 2, 14, id="same-dialect"),
+        # The request, the chunk that ends the reply and the usage: no other chunk is looked into.
+        pytest.param("OpenAI", deltas, 3, 15, id="same-dialect"),
         # The request and each event.
         pytest.param(
             "Anthropic",

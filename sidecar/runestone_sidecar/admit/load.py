@@ -13,6 +13,7 @@ LATENCY_WEIGHT: Final = 0.2  # of the newest first byte in the moving average
 SCORE_WEIGHT: Final = 0.25  # of the newest outcome: three failures in a row make a provider sick
 SICK: Final = 0.5  # below this score a provider stands behind its healthy peers
 NEARLY_WELL: Final = 0.99  # from here a score is one again, and costs nothing more
+UNASKED_S: Final = 600.0  # before a model that refused to be asked for usage is asked again
 SCORE_HALF_LIFE_S: Final = 60.0  # of what is missing to one: who is not called would stay sick
 
 
@@ -25,6 +26,7 @@ class ProviderLoad:
     cooldowns: Cooldowns = field(default_factory=Cooldowns)
     score: float = 1.0  # moving average of outcomes, as of `scored_s`
     scored_s: float = 0.0
+    unasked: dict[str, float] = field(default_factory=dict)  # model -> until when
     address: object = None  # where it is: what is known is known of that place
 
     def score_at(self, now_s: float) -> float:
@@ -50,12 +52,24 @@ class ProviderLoad:
         else:
             self.first_byte_s += LATENCY_WEIGHT * (seconds - self.first_byte_s)
 
+    def leave_unasked(self, model: str, now_s: float) -> None:
+        self.unasked[model] = now_s + UNASKED_S
+
+    def may_ask_usage(self, model: str, now_s: float) -> bool:
+        """Whether its streams may be asked what they use."""
+        until_s = self.unasked.get(model)
+        if until_s is not None and now_s < until_s:
+            return False
+        self.unasked.pop(model, None)
+        return True
+
     def follow(self, provider: Provider) -> None:
         """What was learnt at another address, or of another key, does not hold any more."""
         address = (provider.origin, provider.base_path)
         if self.address not in (None, address):
             self.breaker, self.score = Breaker(), 1.0
             self.cooldowns.clear()
+            self.unasked.clear()
         self.address = address
         self.cooldowns.keep(provider.credentials)
         self.settle()

@@ -6,6 +6,7 @@ only with its first bytes in hand, and from then on its troubles are the stream'
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Final
 
 import orjson
@@ -25,18 +26,25 @@ from runestone_sidecar.pipeline.verdicts import (
 )
 from runestone_sidecar.upstream import faults
 from runestone_sidecar.upstream.dialects.base import (
+    AsksUsage,
     BadReply,
     Codec,
     ProviderError,
     Rendered,
     Reply,
+    Request,
     StreamReader,
     Untranslatable,
     Usage,
 )
 from runestone_sidecar.upstream.response import Response
 from runestone_sidecar.upstream.surfaces.base import Surface
-from runestone_sidecar.upstream.surfaces.codec import TranslatedStream, as_asked, codec_for
+from runestone_sidecar.upstream.surfaces.codec import (
+    TranslatedStream,
+    as_asked,
+    asks_usage_itself,
+    codec_for,
+)
 
 MAX_REPLY_BYTES: Final = 64 * 1024 * 1024
 LAST_WORDS_S: Final = 0.5  # from the last event to the end of the provider's message
@@ -144,7 +152,8 @@ class Executor(Tries[Plan, Answer]):
         dialect = provider.dialect
         assert dialect is not None  # routing leaves such providers out
         codec = codec_for(plan.surface, dialect, offer.capabilities)
-        rendered = _render(codec, plan, offer)
+        request = self._request(plan, offer, turn)
+        rendered = _render(codec, request, offer)
         head = provider.heads[turn.credential]
         deadlines = deadlines_of(plan, provider.deadlines)
         record.attempts += 1
@@ -162,9 +171,12 @@ class Executor(Tries[Plan, Answer]):
             try:
                 if response.status != 200:
                     raise await read_refusal(
-                        dialect, response, lambda told: as_asked(codec, plan.request, told)
+                        dialect,
+                        response,
+                        lambda told: as_asked(codec, request, told),
+                        asks_usage=asks_usage_itself(codec, request),
                     )
-                reply = await _read(codec, plan, response)
+                reply = await _read(codec, request, response)
                 handed_over = isinstance(reply, StreamedReply)
             finally:
                 if not handed_over:
@@ -187,23 +199,32 @@ class Executor(Tries[Plan, Answer]):
         self._succeeded(plan, offer, turn)
         return reply
 
+    def _request(self, plan: Plan, offer: Offer, turn: Turn) -> Request:
+        """As this provider can be asked."""
+        request, load = plan.request, turn.load
+        if turn.unasked or (
+            load.unasked and not load.may_ask_usage(offer.target.upstream, self._load.now_s())
+        ):
+            return replace(request, asks_usage=AsksUsage.NOBODY)
+        return request
 
-async def _read(codec: Codec, plan: Plan, response: Response) -> Answer:
-    if not plan.request.stream:
-        return codec.read(plan.request, await response.read(MAX_REPLY_BYTES))
+
+async def _read(codec: Codec, request: Request, response: Response) -> Answer:
+    if not request.stream:
+        return codec.read(request, await response.read(MAX_REPLY_BYTES))
     content_type = response.header(b"content-type") or b""
     if not content_type.startswith(b"text/event-stream"):
         raise BadReply("a stream was asked for, something else came")
-    reader = codec.stream(plan.request)
+    reader = codec.stream(request)
     while data := await response.next():
         if first := reader.feed(data):
             return StreamedReply(first, response, reader)
     raise BadReply("the stream ended before it began")
 
 
-def _render(codec: Codec, plan: Plan, offer: Offer) -> Rendered:
+def _render(codec: Codec, request: Request, offer: Offer) -> Rendered:
     try:
-        return codec.render(plan.request, offer.target)
+        return codec.render(request, offer.target)
     except Untranslatable as error:
         raise AttemptFailed(
             UNTRANSLATABLE, "untranslatable", BadRequest(error.message, param=error.param)

@@ -30,6 +30,7 @@ class Turn:
     probe: Probe | None = None  # while the breaker is half-open
     tries: int = 1
     fresh: bool = False  # a kept connection was gone once already
+    unasked: bool = False  # it refused to be asked for the usage of a stream
     used: tuple[int, ...] = ()  # credentials that were tried
 
     def leave(self) -> None:
@@ -74,6 +75,15 @@ class Outcomes:
             log.info("provider %s: serves again with credential %s", *_where(provider, turn))
         self._tell_breaker(provider, load, before)
         load.settle()
+
+    def answered_unasked(self, offer: Offer, turn: Turn) -> None:
+        """Once it was not asked for usage: so that was what it had refused."""
+        turn.load.leave_unasked(offer.target.upstream, self._load.now_s())
+        log.warning(
+            "provider %s: model %s refuses `stream_options`: what its streams use is estimated",
+            offer.provider.id,
+            offer.model,
+        )
 
     def answered(self, provider: Provider, turn: Turn) -> None:
         """In an API that says nothing of how chats fare: it is there, and no more is known."""

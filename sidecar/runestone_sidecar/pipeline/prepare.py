@@ -9,7 +9,7 @@ from runestone_sidecar.admit.route import Query, Router, Trace
 from runestone_sidecar.config.snapshot import Principal, Snapshot
 from runestone_sidecar.errors import PermissionDenied
 from runestone_sidecar.pipeline.plan import Plan
-from runestone_sidecar.upstream.dialects.base import Request
+from runestone_sidecar.upstream.dialects.base import AsksUsage, Request
 from runestone_sidecar.upstream.surfaces.base import Surface
 from runestone_sidecar.upstream.tokens import estimate_request
 
@@ -51,6 +51,8 @@ def prepare(
     timeout_s = decision.rule.timeout_s
     if decision.model != request.model:
         request = replace(request, model=decision.model)
+    if _asks_usage(principal, request):
+        request = replace(request, asks_usage=AsksUsage.GATEWAY)
     return Plan(
         snapshot=snapshot,
         principal=principal,
@@ -61,6 +63,17 @@ def prepare(
         output_tokens=query.output_tokens,
         max_output_tokens=query.max_output_tokens,
         deadline_s=None if timeout_s is None else incoming.clock() + timeout_s,
+    )
+
+
+def _asks_usage(principal: Principal, request: Request) -> bool:
+    """A limit in tokens or money cannot be held by streams that do not tell what they used."""
+    limits = principal.limits
+    return (
+        request.stream
+        and limits is not None
+        and (limits.tokens_per_minute is not None or limits.budget is not None)
+        and not request.include_usage
     )
 
 

@@ -1,9 +1,9 @@
 """What a request may use of its key's limits, before it is sent, and what it did use, after.
 
 Tokens are reserved as expected and money as the worst case: a budget is never overspent by
-requests that were let in together. Both are settled to what the provider counted. Where it counted
-nothing, or the answer was cut, the estimate of the input and one token an event of what was sent
-stand in. A request that got no answer is given back whole.
+requests that were let in together. Both are settled to what the provider counted, and streams are
+asked for it (`prepare`). Where it counted nothing, or the answer was cut, the estimate of the input
+and one token an event of what was sent stand in. A request that got no answer is given back whole.
 """
 
 from runestone_sidecar.admit.limits import Limiter, Need, Reservation

@@ -13,7 +13,7 @@ from runestone_sidecar.errors import GatewayError
 from runestone_sidecar.pipeline.failure import AttemptFailed, of_refusal
 from runestone_sidecar.pipeline.outcomes import Outcomes, Turn
 from runestone_sidecar.pipeline.plan import Plan, Record
-from runestone_sidecar.pipeline.verdicts import PASSED_OVER, STALE, Verdict
+from runestone_sidecar.pipeline.verdicts import PASSED_OVER, STALE, USAGE_REFUSED, Row, Verdict
 from runestone_sidecar.telemetry.traffic import Traffic
 from runestone_sidecar.upstream import faults
 from runestone_sidecar.upstream.dialects.base import Dialect, ProviderError
@@ -107,20 +107,16 @@ class Tries(Generic[P, A]):
             self._outcomes.answered(offer.provider, turn)
         else:
             self._outcomes.succeeded(offer.provider, turn, offer.target.upstream)
+        if turn.unasked:
+            self._outcomes.answered_unasked(offer, turn)
 
     async def _try_again(
         self, plan: P, offer: Offer, turn: Turn, failure: AttemptFailed, *, is_last: bool
     ) -> bool:
         """Whether this provider is called once more; waits until it may be."""
+        if self._otherwise(offer, turn, failure.row):
+            return True
         verdict, retry = failure.row.verdict, offer.provider.retry
-        if failure.row is STALE and not turn.fresh:
-            turn.fresh = True
-            self._client.drop_idle(offer.provider.origin)
-            return True
-        if verdict in _OF_THE_KEY and self._outcomes.next_credential(
-            offer.provider, turn, offer.target.upstream
-        ):
-            return True
         if verdict not in _PASSING or turn.tries >= retry.max_attempts:
             return False
         if turn.load.breaker.state is State.OPEN:
@@ -139,6 +135,19 @@ class Tries(Generic[P, A]):
         await self._sleep(wait_s)
         turn.tries += 1
         return True
+
+    def _otherwise(self, offer: Offer, turn: Turn, row: Row) -> bool:
+        """Whether it is called at once in another way, in which this cannot be the matter."""
+        if row is STALE and not turn.fresh:
+            turn.fresh = True
+            self._client.drop_idle(offer.provider.origin)
+            return True
+        if row is USAGE_REFUSED:
+            turn.unasked = True
+            return True
+        return row.verdict in _OF_THE_KEY and self._outcomes.next_credential(
+            offer.provider, turn, offer.target.upstream
+        )
 
     async def _attempt(self, plan: P, offer: Offer, turn: Turn, record: Record) -> A:
         """One call. Raises AttemptFailed."""
@@ -171,10 +180,16 @@ async def read_refusal(
     dialect: Dialect,
     response: Response,
     as_asked: Callable[[ProviderError], ProviderError] = lambda told: told,
+    *,
+    asks_usage: bool = False,
 ) -> AttemptFailed:
-    """`as_asked` says it in words of what the client asked."""
+    """`as_asked` says it in words of what the client asked; `asks_usage`: it was also asked for the
+    usage of a stream, which the client did not do."""
     try:
         body = await response.read(MAX_ERROR_BYTES)
     except faults.UpstreamFault:  # too large, cut, silent: its status says enough
         body = b""
-    return of_refusal(response, as_asked(dialect.read_error(response.status, body)))
+    failure = of_refusal(response, as_asked(dialect.read_error(response.status, body)))
+    if asks_usage and response.status in {400, 422} and b"stream_options" in body:
+        failure.row = USAGE_REFUSED
+    return failure

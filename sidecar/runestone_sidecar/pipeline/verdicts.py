@@ -115,6 +115,9 @@ FAULTS: Final[Mapping[type[faults.UpstreamFault], Row]] = {
 }
 HELD_UP: Final = Row("lost within the answer, after our client would not read", Verdict.PROVIDER)
 STALE: Final = Row("a kept connection was gone: once more on a new one", Verdict.RETRY)
+USAGE_REFUSED: Final = Row(
+    "400, 422: `stream_options`, which the client did not send: once more without", Verdict.RETRY
+)
 OUT_OF_TIME: Final = Row(
     "our time is over while an answer comes, or a rule gave it less than 10 s", Verdict.PROVIDER
 )
@@ -170,6 +173,7 @@ def rows() -> tuple[Row, ...]:
         *FAULTS.values(),
         HELD_UP,
         STALE,
+        USAGE_REFUSED,
         OUT_OF_TIME,
         BAD_REPLY,
         UNTRANSLATABLE,

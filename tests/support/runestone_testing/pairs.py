@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from runestone_contract.config import CircuitBreaker, Retry, Timeouts
+from runestone_contract.config import Budget, CircuitBreaker, Limits, Retry, Timeouts
 from runestone_testing import bundles, canaries
 from runestone_testing import provider as scripts
 from runestone_testing.echo import completion, completion_events, message, message_events
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 MODEL: Final = "gpt-4o-mini"
 WORDS: Final = "fünf Wörter über € 😀 sky"
 NEVER_OPEN: Final = CircuitBreaker(failure_threshold=10**9)
+LIMITS: Final = Limits(budget=Budget(picodollars=10**18, period="Day"))
 TURNS: Final = [{"role": "user", "content": canaries.PROMPT}]
 
 
@@ -61,11 +62,15 @@ APIS: Final = {
 }
 
 
+USAGE_EVENT: Final = scripts.event({"choices": [], "usage": completion("")["usage"]})
+
+
 @dataclass(frozen=True, slots=True)
 class Pair:
     api: Api
     dialect: str  # of the provider
     native: str | None = None  # the capability that a model states to be asked in this API itself
+    counted: bool = False  # for a key with a budget: the gateway asks for usage, and takes it out
 
     def config(self, *urls: str, **fields: Any) -> Config:
         """Providers in their order, each tried once, with breakers that never open."""
@@ -80,7 +85,8 @@ class Pair:
             model = one.models[0].model_copy(update={"capabilities": capabilities})
             updated = {"models": (model,), "circuit_breaker": NEVER_OPEN, **given}
             made.append(one.model_copy(update=updated))
-        return bundles.config(*made)
+        limits = LIMITS if self.counted else Limits()
+        return bundles.config(*made, keys=(bundles.key(limits=limits.model_dump()),))
 
     def request(self, *, stream: bool) -> bytes:
         """As it goes over the wire; one for each connection."""
@@ -103,7 +109,8 @@ class Pair:
             return [*response_events(text)]
         if self.native == "Completions":
             return [*text_events(text)]
-        return [*completion_events(text)]
+        *said, done = completion_events(text)
+        return [*said, USAGE_EVENT, done] if self.counted else [*said, done]
 
     def finish(self) -> int:
         """The position of the event that says why the model stopped."""
@@ -136,6 +143,7 @@ class Pair:
 
 PAIRS: Final = {
     "chat-openai": Pair(APIS["chat"], "OpenAI"),
+    "chat-openai-counted": Pair(APIS["chat"], "OpenAI", counted=True),
     "chat-anthropic": Pair(APIS["chat"], "Anthropic"),
     "messages-anthropic": Pair(APIS["messages"], "Anthropic"),
     "messages-openai": Pair(APIS["messages"], "OpenAI"),

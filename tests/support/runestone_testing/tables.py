@@ -64,6 +64,10 @@ A request goes to a provider as it is where the provider's format has the client
 the model's name is changed, and the bytes of the answer come back unchanged. Otherwise it is said
 as a chat, where a model can have one, and a field's fate is in the tables below. What a model can
 do is what its ProviderPool states, and one that states nothing is kept from nothing.
+
+One exception: a stream of chat or legacy completions, to a provider of OpenAI's format, for a key
+with `tokensPerMinute` or `budget`. Where the client did not, `stream_options.include_usage` is set
+to true in its body, and each chunk with a `usage` and no `choices` is taken out of the answer.
 """
 
 PAIRS_HEAD: Final = ("client's API", "a model needs", "provider", "as it is", "as a chat")

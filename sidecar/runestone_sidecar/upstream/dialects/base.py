@@ -7,7 +7,16 @@ much. It is not changed all the same.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import Enum
 from typing import Any, Final, Protocol
+
+
+class AsksUsage(Enum):
+    """Who asks that a stream tell its usage (`stream_options.include_usage` of OpenAI's)."""
+
+    CLIENT = "the client, if anyone; a translation in its stead"
+    GATEWAY = "we do, and the client is not told what it did not ask for"
+    NOBODY = "nobody: this provider refuses to be asked, be it by a translation"
 
 
 @dataclass(slots=True)
@@ -24,6 +33,7 @@ class Request:
     created_s: int  # Unix seconds, for replies that are ours to date
     raw: bytes = b""  # `body` as it came, where it did
     headers: bytes = b""  # rendered lines of the client's that a provider of the same format gets
+    asks_usage: AsksUsage = AsksUsage.CLIENT
 
     @property
     def include_usage(self) -> bool:

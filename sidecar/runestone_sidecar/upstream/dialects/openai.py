@@ -9,6 +9,7 @@ from typing import Final
 import orjson
 
 from runestone_sidecar.upstream.dialects.base import (
+    AsksUsage,
     BadReply,
     Codec,
     ModelTarget,
@@ -25,6 +26,7 @@ from runestone_sidecar.upstream.dialects.openai_passthrough import Passthrough
 from runestone_sidecar.upstream.dialects.openai_responses import Responses
 from runestone_sidecar.upstream.dialects.openai_stream import OpenAIStream
 from runestone_sidecar.upstream.dialects.openai_translated import fitted
+from runestone_sidecar.upstream.dialects.openai_usage_stream import stream_of
 from runestone_sidecar.upstream.dialects.provider_error import read_error
 from runestone_sidecar.upstream.dialects.splice import body_with_model
 
@@ -33,7 +35,8 @@ _CHAT_PATH: Final = b"/chat/completions"
 
 class Chat:
     def render(self, request: Request, target: ModelTarget) -> Rendered:
-        return Rendered(path=_CHAT_PATH, body=body_with_model(request, target))
+        asking = request.asks_usage is AsksUsage.GATEWAY
+        return Rendered(path=_CHAT_PATH, body=body_with_model(request, target, asking=asking))
 
     def read(self, request: Request, body: bytes) -> Reply:
         try:
@@ -45,8 +48,8 @@ class Chat:
             raise BadReply("the reply has no choices")
         return Reply(body=body, usage=read_usage(reply.get("usage")))
 
-    def stream(self, request: Request) -> "OpenAIStream":
-        return OpenAIStream(one_choice=request.body.get("n") in (None, 1))
+    def stream(self, request: Request) -> OpenAIStream:
+        return stream_of(request, one_choice=request.body.get("n") in (None, 1))
 
 
 class TranslatedChat(Chat):

@@ -5,6 +5,7 @@ from typing import Final
 import orjson
 
 from runestone_sidecar.upstream.dialects.base import (
+    AsksUsage,
     BadReply,
     ModelTarget,
     Rendered,
@@ -13,6 +14,7 @@ from runestone_sidecar.upstream.dialects.base import (
 )
 from runestone_sidecar.upstream.dialects.openai_body import read_usage
 from runestone_sidecar.upstream.dialects.openai_stream import OpenAIStream
+from runestone_sidecar.upstream.dialects.openai_usage_stream import stream_of
 from runestone_sidecar.upstream.dialects.splice import body_with_model
 
 _PATH: Final = b"/completions"
@@ -20,7 +22,8 @@ _PATH: Final = b"/completions"
 
 class Completions:
     def render(self, request: Request, target: ModelTarget) -> Rendered:
-        return Rendered(path=_PATH, body=body_with_model(request, target))
+        asking = request.asks_usage is AsksUsage.GATEWAY
+        return Rendered(path=_PATH, body=body_with_model(request, target, asking=asking))
 
     def read(self, request: Request, body: bytes) -> Reply:
         try:
@@ -33,7 +36,7 @@ class Completions:
         return Reply(body=body, usage=read_usage(reply.get("usage")))
 
     def stream(self, request: Request) -> OpenAIStream:
-        return OpenAIStream(one_choice=_is_single(request))
+        return stream_of(request, one_choice=_is_single(request))
 
 
 def _is_single(request: Request) -> bool:

@@ -9,11 +9,11 @@ from runestone_sidecar.upstream.dialects.base import BadReply, ProviderError, Us
 from runestone_sidecar.upstream.dialects.openai_body import read_usage
 from runestone_sidecar.upstream.dialects.provider_error import error_of, judges_request
 from runestone_sidecar.upstream.dialects.tap import EVENT_ENDS, check_head
-from runestone_sidecar.upstream.sse import SSEParser, SSETooLargeError
+from runestone_sidecar.upstream.sse import Event, SSEParser, SSETooLargeError
 
 # What a chunk must show to be worth parsing: a key of the tap's with a value that is not null. A
 # key inside a string has its quotes escaped, so text that a model wrote cannot look like one.
-_tells: Final = re.compile(rb'"(?:finish_reason|usage|error)" *: *["{]').search
+tells: Final = re.compile(rb'"(?:finish_reason|usage|error)" *: *["{]').search
 
 
 class OpenAIStream:
@@ -54,7 +54,7 @@ class OpenAIStream:
             and self.at_boundary
             and self._head is None
             and data.endswith(EVENT_ENDS)
-            and not _tells(data)
+            and not tells(data)
         ):
             return data
         self._read(data)
@@ -72,8 +72,14 @@ class OpenAIStream:
         return b""
 
     def _read(self, data: bytes) -> None:
+        self._check_head(data)
+        self._see_events(data)
+
+    def _check_head(self, data: bytes) -> None:
         if self._head is not None:
             self._head = check_head(self._head, data)
+
+    def _see_events(self, data: bytes) -> list[Event]:
         try:
             events = self._parser.feed(data)
         except SSETooLargeError as error:
@@ -81,20 +87,20 @@ class OpenAIStream:
         self.at_boundary = self._parser.at_boundary
         for _, event in events:
             self._see(event)
+        return events
 
     def _see(self, event: bytes) -> None:
         if event.strip() == b"[DONE]":
             self.complete = self.error is None
-        elif not self._one_choice or _tells(event):
-            self._see_chunk(event)
+        elif not self._one_choice or tells(event):
+            try:
+                chunk = orjson.loads(event)
+            except orjson.JSONDecodeError:
+                raise BadReply("an event of the stream is not JSON") from None
+            if isinstance(chunk, dict):
+                self._see_chunk(chunk)
 
-    def _see_chunk(self, event: bytes) -> None:
-        try:
-            chunk = orjson.loads(event)
-        except orjson.JSONDecodeError:
-            raise BadReply("an event of the stream is not JSON") from None
-        if not isinstance(chunk, dict):
-            return
+    def _see_chunk(self, chunk: dict[str, Any]) -> None:
         if chunk.get("error"):
             self._see_error(chunk)
         self.usage = read_usage(chunk.get("usage")) or self.usage

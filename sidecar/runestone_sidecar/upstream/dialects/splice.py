@@ -1,21 +1,38 @@
-"""A request that passes unchanged: the client's own bytes but for the name of the model."""
+"""A request that passes unchanged: the client's own bytes but for the name of the model, and for
+the usage of a stream that we ask for ourselves.
+"""
 
 import re
-from typing import Final
+from collections.abc import Mapping
+from typing import Any, Final
 
 import orjson
 
 from runestone_sidecar.upstream.dialects.base import ModelTarget, Request, Untranslatable
 
 _model: Final = re.compile(rb'"model"[ \t\r\n]*:[ \t\r\n]*("[^"\\]*")').match
+_OPTIONS: Final = b'"stream_options"'
+_options: Final = re.compile(
+    _OPTIONS + rb'[ \t\r\n]*:[ \t\r\n]*(null|\{(?:[^{}"]|"[^"\\]*")*\})'
+).match
+_ASKING: Final = {"include_usage": True}
 
 
-def body_with_model(request: Request, target: ModelTarget) -> bytes:
-    """The client's body with the provider's name of the model. Raises Untranslatable."""
-    if (spliced := splice_model(request.raw, target.upstream)) is not None:
+def body_with_model(request: Request, target: ModelTarget, *, asking: bool = False) -> bytes:
+    """The client's body with the provider's name of the model. Raises Untranslatable.
+
+    `asking`: its `stream_options` ask for usage as well.
+    """
+    spliced = splice_model(request.raw, target.upstream)
+    if spliced is not None and asking:
+        spliced = splice_asking(spliced, request.body)
+    if spliced is not None:
         return spliced
+    fields = {**request.body, "model": target.upstream}
+    if asking:
+        fields["stream_options"] = (request.body.get("stream_options") or {}) | _ASKING
     try:
-        return orjson.dumps({**request.body, "model": target.upstream})
+        return orjson.dumps(fields)
     except orjson.JSONEncodeError:
         # What was decoded can be encoded, unless it is nested deeper than the encoder goes.
         raise Untranslatable("The request is nested too deeply.") from None
@@ -34,3 +51,19 @@ def splice_model(raw: bytes, upstream: str) -> bytes | None:
         return None
     start, end = found.span(1)
     return b"%b%b%b" % (raw[:start], orjson.dumps(upstream), raw[end:])
+
+
+def splice_asking(raw: bytes, body: Mapping[str, Any]) -> bytes | None:
+    """These bytes, in which no name is hidden, of a chat that asks for the usage of its stream.
+
+    None where its own options may stand there twice, or are more than a few plain values.
+    """
+    if "stream_options" not in body:
+        # Last, for providers that take the last of two names which differ in their case.
+        return b'%b,"stream_options":{"include_usage":true}}' % raw[: raw.rindex(b"}")]
+    found = _options(raw, raw.index(_OPTIONS)) if raw.count(_OPTIONS) == 1 else None
+    if found is None:
+        return None
+    start, end = found.span(1)
+    options = (body["stream_options"] or {}) | _ASKING
+    return b"%b%b%b" % (raw[:start], orjson.dumps(options), raw[end:])

@@ -7,6 +7,7 @@ import orjson
 
 from runestone_sidecar.errors import GatewayError
 from runestone_sidecar.upstream.dialects.base import (
+    AsksUsage,
     BadReply,
     Codec,
     Dialect,
@@ -43,6 +44,13 @@ def codec_for(surface: Surface, dialect: Dialect, capabilities: frozenset[str]) 
     return Translation(surface.translator, dialect.chat)
 
 
+def asks_usage_itself(codec: Codec, request: Request) -> bool:
+    """Whether what it renders asks for the usage of a stream, and the client said nothing of it."""
+    if isinstance(codec, Translation):
+        return request.stream and request.asks_usage is not AsksUsage.NOBODY
+    return request.asks_usage is AsksUsage.GATEWAY and request.body.get("stream_options") is None
+
+
 def as_asked(codec: Codec, request: Request, told: ProviderError) -> ProviderError:
     """A provider's refusal of what this codec rendered, in words of what the client asked."""
     return codec.as_asked(request, told) if isinstance(codec, Translation) else told
@@ -59,9 +67,13 @@ class Translation:
         self._asked: Request | None = None  # the chat, once rendered
 
     def render(self, request: Request, target: ModelTarget) -> Rendered:
-        self._asked = self._translator.to_chat(request)
+        asked = self._translator.to_chat(request)
+        if request.asks_usage is AsksUsage.NOBODY:
+            body = {name: asked.body[name] for name in asked.body if name != "stream_options"}
+            asked = replace(asked, body=body)
+        self._asked = asked
         try:
-            return self._chat.render(self._asked, target)
+            return self._chat.render(asked, target)
         except Untranslatable as refusal:
             told = ProviderError(refusal.message, "invalid_request_error", param=refusal.param)
             own = self.as_asked(request, told)
