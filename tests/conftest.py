@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+import hypothesis
 import pytest
 
 from runestone_testing import canaries
@@ -13,6 +14,10 @@ from runestone_testing.kube import BUILD_VARIABLE, ApiServer, KubeToolsMissingEr
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
     from pathlib import Path
+
+
+hypothesis.settings.register_profile("runestone")  # machines are slow at times
+hypothesis.settings.load_profile("runestone")
 
 
 @pytest.hookimpl(trylast=True)  # after -m and -k have taken out what will not run

@@ -92,7 +92,7 @@ CONFIGS = st.builds(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(CONFIGS)
 def test_what_is_written_is_read_back(whole: config.Config) -> None:
     written = bundle.encode(whole)
@@ -103,7 +103,7 @@ def test_what_is_written_is_read_back(whole: config.Config) -> None:
     }
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.binary(max_size=200))
 def test_any_bytes_are_a_record_or_refused(line: bytes) -> None:
     try:

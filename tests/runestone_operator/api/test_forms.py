@@ -64,7 +64,7 @@ PIECES = ["a", "B", "0", "127", "0x7f", ".", "-", ":80", ":", "@", "[::1]", "[",
 PIECES += ["\\", "%2e", "%40", "/a", " ", "\n", "user", "localhost"]
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.filter_too_much])
+@settings(suppress_health_check=[HealthCheck.filter_too_much])
 @given(
     scheme=st.sampled_from(["http", "https"]),
     rest=st.lists(st.sampled_from(PIECES), min_size=1, max_size=6).map("".join),

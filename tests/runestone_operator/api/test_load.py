@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from runestone_operator.api.load import Rejected, parse
@@ -240,7 +240,6 @@ JSON_VALUES = st.recursive(
 )
 
 
-@settings(deadline=None)
 @given(
     kind=st.sampled_from(["ProviderPool", "ApiKey", "RoutingPolicy"]),
     metadata=JSON_VALUES,

@@ -3,7 +3,7 @@
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pydantic_core import PydanticCustomError
 
@@ -62,7 +62,6 @@ def test_dollars_in_millionths(text: str, micro_usd: int) -> None:
     assert DecimalUsd.parse(text).micro_usd == micro_usd
 
 
-@settings(deadline=None)
 @given(whole=st.integers(0, 999_999_999), millionths=st.integers(0, 999_999))
 def test_dollars_are_exact(whole: int, millionths: int) -> None:
     amount = DecimalUsd.parse(f"{whole}.{millionths:06}")

@@ -232,7 +232,7 @@ def permuted(given_: Inputs, random: Any) -> Inputs:
     return dataclasses.replace(given_, **{name: shuffled(getattr(given_, name)) for name in names})
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(WORLDS, WORLDS, st.randoms(use_true_random=False))
 def test_compiles_anything_to_something_whole(before: World, after: World, random: Any) -> None:
     in_force = lines_of(compile_namespace(before.inputs()))

@@ -167,7 +167,7 @@ class Trial:
         )
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(limits=LIMITS, steps=STEPS)
 def test_any_schedule_stays_within_the_limits_and_within_a_bucket_of_them(
     limits: Limits, steps: list[tuple[str, Any]]
@@ -184,7 +184,7 @@ def test_any_schedule_stays_within_the_limits_and_within_a_bucket_of_them(
     run_in_virtual_time(play())
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     limits=LIMITS.filter(lambda limits: limits.concurrent_requests is None),
     steps=STEPS.map(lambda steps: [step for step in steps if step[0] != "limits"]),

@@ -46,7 +46,7 @@ def admitted(window: Window, steps: list[tuple[int, int]], *, limit: int) -> lis
 
 
 @pytest.mark.parametrize("length_s", LENGTHS_S, ids=["minute", "hour", "day", "month"])
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(steps=STEPS, limit=st.integers(1, 40))
 def test_no_stretch_of_time_holds_more_than_the_limit(
     length_s: int, steps: list[tuple[int, int]], limit: int
@@ -57,7 +57,7 @@ def test_no_stretch_of_time_holds_more_than_the_limit(
         assert used(log, first.at_s, first.at_s + length_s) <= limit
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     steps=st.lists(
         st.tuples(PAUSES, st.integers(1, 12), st.booleans(), st.none() | st.integers(0, 100)),
@@ -91,7 +91,7 @@ def _edge(now_s: float) -> float:
     return math.floor(now_s - 60)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(steps=STEPS, limit=st.integers(1, 40), amount=st.integers(1, 40))
 def test_room_comes_when_it_was_said_and_no_sooner(
     steps: list[tuple[int, int]], limit: int, amount: int
@@ -113,7 +113,7 @@ def test_room_comes_when_it_was_said_and_no_sooner(
     assert log or wait_s == 0
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(steps=STEPS)
 def test_it_is_empty_when_it_was_said_and_no_sooner(steps: list[tuple[int, int]]) -> None:
     window = Window(60, 0.0)
@@ -128,7 +128,7 @@ def test_it_is_empty_when_it_was_said_and_no_sooner(steps: list[tuple[int, int]]
     assert not window.total
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     steps=STEPS,
     before_s=st.sampled_from(LENGTHS_S),

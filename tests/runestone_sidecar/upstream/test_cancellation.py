@@ -76,7 +76,7 @@ async def test_in_the_tls_handshake(client: Client, limit: str) -> None:
         else:
             with pytest.raises(ConnectTimeout):
                 await fetch(client, origin, deadlines=BRIEF)
-        await mute.peers[0].closed()
+        await (await mute.connected()).closed()
 
 
 @pytest.mark.parametrize("limit", ["caller", "deadline"])
@@ -91,7 +91,7 @@ async def test_while_the_proxy_thinks(nothing_left: None, limit: str) -> None:
         else:
             with pytest.raises(ConnectTimeout):
                 await fetch(client, origin, deadlines=BRIEF)
-        await proxy.peers[0].closed()
+        await (await proxy.connected()).closed()
         await client.close()
 
 
