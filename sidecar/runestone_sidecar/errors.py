@@ -56,6 +56,11 @@ class Unauthorized(GatewayError):
 
 
 @dataclass
+class UnknownKey(Unauthorized):
+    """No ApiKey has it."""
+
+
+@dataclass
 class PermissionDenied(GatewayError):
     code: str | None = "permission_denied"
     status: ClassVar[int] = 403

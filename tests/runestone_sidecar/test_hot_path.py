@@ -112,6 +112,8 @@ async def test_a_whole_reply(
     assert counts.builtins["loads"] == loads
     assert counts.calls["protocol.py:_start_asgi_task"] == 1  # the one task there is
     assert counts.calls["transport.py:write"] == 2  # of which the first is held for the second
+    assert counts.calls["events.py:emit"] == 6  # known, routed, held against limits, called
+    assert counts.calls["events.py:tell"] == 0
     assert sum(counts.calls.values()) <= calls
     assert counts.coroutines <= coroutines
 
@@ -160,4 +162,5 @@ async def test_a_streamed_chunk(
     writes = counts.calls["transport.py:write"] - none.calls["transport.py:write"]
     assert writes == CHUNKS  # one for each, at once
     assert counts.coroutines - none.coroutines < CHUNKS / 10  # and no task wakes for it
+    assert counts.calls["events.py:emit"] == none.calls["events.py:emit"]
     assert sum(counts.calls.values()) - sum(none.calls.values()) <= calls * CHUNKS

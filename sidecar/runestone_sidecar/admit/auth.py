@@ -5,7 +5,7 @@ from typing import Final
 
 from runestone_contract.canonical import digest
 from runestone_sidecar.config.snapshot import Principal, Snapshot
-from runestone_sidecar.errors import BadRequest, Unauthorized
+from runestone_sidecar.errors import BadRequest, Unauthorized, UnknownKey
 
 MAX_KEY_BYTES: Final = 512
 
@@ -29,11 +29,11 @@ def authenticate(
             raise Unauthorized(_MISSING)
         return usable(principal, now_s)
     if len(key) > MAX_KEY_BYTES:
-        raise Unauthorized(_UNKNOWN)
+        raise UnknownKey(_UNKNOWN)
     sha256 = digest(key)
     principal = snapshot.keys.get(sha256)
     if principal is None:
-        raise Unauthorized(_UNKNOWN)
+        raise UnknownKey(_UNKNOWN)
     not_after_s = principal.hashes[sha256]
     if not_after_s is not None and now_s >= not_after_s:
         raise Unauthorized("This API key was rotated out; use the new one.")

@@ -13,7 +13,7 @@ from typing import Final
 
 from runestone_sidecar.admit.auth import Headers, authenticate, usable
 from runestone_sidecar.config.snapshot import Principal, Snapshot
-from runestone_sidecar.errors import Unauthorized
+from runestone_sidecar.errors import Unauthorized, UnknownKey
 from runestone_sidecar.settings import SettingsError
 
 GROUP: Final = "runestone.auth"
@@ -60,5 +60,5 @@ class Authenticator:
             self._indexed = snapshot
         found = self._by_id.get(name if "/" in name else f"{snapshot.namespace}/{name}")
         if found is None:
-            raise Unauthorized("The authorization of this request names no ApiKey in force.")
+            raise UnknownKey("The authorization of this request names no ApiKey in force.")
         return found

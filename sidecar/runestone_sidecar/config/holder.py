@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable
 
 from runestone_sidecar.config.snapshot import Snapshot
+from runestone_sidecar.telemetry.events import EventType
 from runestone_sidecar.telemetry.metrics import Metrics
 
 
@@ -21,7 +22,7 @@ class Holder:
     def swap(self, snapshot: Snapshot) -> None:
         self.current = snapshot
         self.accept()
-        self._metrics.reloads.labels("applied").inc()
+        self._metrics.traffic.events.emit(EventType.CONFIG_RELOAD)
         self._metrics.config_loaded.set(time.time())
         for kind, count in (
             ("pool", len(snapshot.pools)),
@@ -39,6 +40,6 @@ class Holder:
 
     def refuse(self, reason: str) -> None:
         if reason != self.refused:
-            self._metrics.reloads.labels("refused").inc()
+            self._metrics.traffic.events.emit(EventType.CONFIG_REJECT, reason=reason)
         self.refused = reason
         self._metrics.config_stale.set(1)

@@ -17,7 +17,7 @@ from runestone_sidecar.edge.request import (
 from runestone_sidecar.edge.respond import send_json, send_whole
 from runestone_sidecar.errors import BadRequest
 from runestone_sidecar.pipeline.execute import Executor
-from runestone_sidecar.pipeline.plan import Plan, Record
+from runestone_sidecar.pipeline.plan import Plan, Record, Routing
 from runestone_sidecar.pipeline.prepare import Incoming, prepare
 from runestone_sidecar.upstream.dialects.base import Reply, Usage
 from runestone_sidecar.upstream.surfaces.count_tokens import COUNT_TOKENS
@@ -49,7 +49,8 @@ class TokenCount:
             request=request,
             header=header_text(scope),
         )
-        plan = self._plan(caller, incoming)
+        with Routing(record):
+            plan = self._plan(caller, incoming)
         if plan is None:
             await send_json(send, record, {"input_tokens": estimate_request(body)})
             return

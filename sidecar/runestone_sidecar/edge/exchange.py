@@ -26,9 +26,17 @@ from runestone_sidecar.edge.request import (
     header,
 )
 from runestone_sidecar.edge.respond import close_after_discarding, send_error
-from runestone_sidecar.errors import BodyTooLarge, Draining, GatewayError, Internal, NotReady
+from runestone_sidecar.errors import (
+    BodyTooLarge,
+    Draining,
+    GatewayError,
+    Internal,
+    NotReady,
+    UnknownKey,
+)
 from runestone_sidecar.pipeline.plan import Record
 from runestone_sidecar.pipeline.spending import settle
+from runestone_sidecar.telemetry.events import EventType
 from runestone_sidecar.telemetry.log import Clock, LineWriter, mask
 from runestone_sidecar.telemetry.traffic import NONE, Traffic
 from runestone_sidecar.upstream.surfaces.base import Surface
@@ -39,6 +47,7 @@ CLIENT_GONE_STATUS: Final = 499  # nginx's number for it, in the log and the met
 MAX_LOGGED_PATH: Final = 200
 MAX_LOGGED_MODEL: Final = 100
 
+_KNOWN: Final = EventType.AUTH_SUCCESS  # an Enum's own look-up is as dear as telling
 _REQUEST_ID: Final = HEADER_REQUEST_ID.encode()
 _DEBUG: Final = HEADER_DEBUG.encode()
 _FIT_FOR_ID: Final = re.compile(rb"[A-Za-z0-9._-]{1,64}")
@@ -105,6 +114,7 @@ class Exchanges:
         return Record(
             request_id=self._request_id(scope),
             started_s=time.perf_counter(),
+            events=self.traffic.events,
             method=scope["method"],
             path=_shown(scope["path"][:MAX_LOGGED_PATH]),
             surface=surface,
@@ -123,10 +133,19 @@ class Exchanges:
         if snapshot is None:
             raise NotReady("The gateway has no configuration yet.")
         record.config = snapshot.digest
-        record.principal = self.authenticator.principal_of(
-            snapshot, scope["headers"], now_s=time.time()
-        )
-        return Caller(snapshot, record.principal)
+        try:
+            principal = self.authenticator.principal_of(
+                snapshot, scope["headers"], now_s=time.time()
+            )
+        except UnknownKey:
+            record.events.emit(EventType.AUTH_INVALID_KEY, record)
+            raise
+        except GatewayError:
+            record.events.emit(EventType.AUTH_FAILURE, record)
+            raise
+        record.principal = principal
+        record.events.emit(_KNOWN, record)
+        return Caller(snapshot, principal)
 
     def _close(self, record: Record) -> None:
         seconds = time.perf_counter() - record.started_s
@@ -135,7 +154,20 @@ class Exchanges:
             self.traffic.clients_gone += 1
         settle(record)
         self._count(record, seconds)
+        if record.stream and record.answered:
+            self._tell_stream(record)
         self.lines.write(self._line(record, seconds))
+
+    def _tell_stream(self, record: Record) -> None:
+        """All of it at its end: a chunk is not worth a call."""
+        events = record.events
+        events.count(EventType.STREAM_CHUNK, record.output_estimate)
+        provider = record.offer.provider.id if record.offer else None
+        if record.interrupted is None and not record.client_gone:
+            events.emit(EventType.STREAM_COMPLETE, record, provider=provider)
+        else:
+            reason = record.interrupted or "client_gone"
+            events.emit(EventType.STREAM_ERROR, record, provider=provider, reason=reason)
 
     def _count(self, record: Record, seconds: float) -> None:
         traffic = self.traffic

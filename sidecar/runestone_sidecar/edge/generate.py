@@ -20,15 +20,18 @@ from runestone_sidecar.edge.request import (
 )
 from runestone_sidecar.edge.respond import send_stream, send_whole
 from runestone_sidecar.pipeline.execute import Executor, StreamedReply
-from runestone_sidecar.pipeline.plan import Record
+from runestone_sidecar.pipeline.plan import Record, Routing
 from runestone_sidecar.pipeline.prepare import Incoming, prepare
 from runestone_sidecar.pipeline.spending import reserve
+from runestone_sidecar.telemetry.events import Event, EventType
 from runestone_sidecar.upstream.surfaces.base import Surface
 from runestone_sidecar.upstream.surfaces.chat import OPENAI_CHAT
 from runestone_sidecar.upstream.surfaces.completions import COMPLETIONS
 from runestone_sidecar.upstream.surfaces.embeddings import EMBEDDINGS
 from runestone_sidecar.upstream.surfaces.messages import MESSAGES
 from runestone_sidecar.upstream.surfaces.responses import RESPONSES
+
+_CHUNK: Final = EventType.STREAM_CHUNK
 
 SURFACES: Final[Mapping[str, Surface]] = {
     "/v1/chat/completions": OPENAI_CHAT,
@@ -64,25 +67,26 @@ class Generation:
         record.stream = request.stream
         record.model = request.model
         record.mark("read")
-        plan = prepare(
-            self.router,
-            caller.snapshot,
-            caller.principal,
-            Incoming(
-                surface=self.surface,
-                request=request,
-                header=header_text(scope),
-                body_bytes=len(raw),
-            ),
+        incoming = Incoming(
+            surface=self.surface,
+            request=request,
+            header=header_text(scope),
+            body_bytes=len(raw),
         )
+        with Routing(record):
+            plan = prepare(self.router, caller.snapshot, caller.principal, incoming)
         record.model = plan.decision.model
         record.mark("route")
         record.input_tokens = plan.input_tokens
-        record.reservation = await reserve(self.limiter, plan)
+        record.reservation = await reserve(self.limiter, plan, record)
         record.mark("limits")
         reply = await self.executor.execute(plan, record)
         record.mark("provider")
         if isinstance(reply, StreamedReply):
-            await send_stream(send, record, reply, scope.get(WRITE))
+            write = scope.get(WRITE)
+            if record.events.wanted(_CHUNK):  # then none may pass untold
+                reply.watch(lambda count: record.events.tell(Event(_CHUNK, record, count=count)))
+                write = None
+            await send_stream(send, record, reply, write)
         else:
             await send_whole(send, record, reply)

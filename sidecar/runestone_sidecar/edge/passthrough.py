@@ -38,7 +38,7 @@ from runestone_sidecar.pipeline.forward import (
     check_account,
     check_unrestricted,
 )
-from runestone_sidecar.pipeline.plan import Record
+from runestone_sidecar.pipeline.plan import Record, Routing
 from runestone_sidecar.pipeline.prepare import check_other_models
 from runestone_sidecar.pipeline.spending import reserve
 from runestone_sidecar.telemetry.traffic import NONE
@@ -92,14 +92,15 @@ class PassThrough:
     ) -> None:
         asked = Asked(scope, receive, record, caller, _resource_of(scope).of_account)
         if asked.of_account:
-            check_account(caller.snapshot, caller.principal)
+            with Routing(record, decides=False):
+                check_account(caller.snapshot, caller.principal)
         plan = await self._plan(asked)
         record.mark("route")
         if plan.decision.model != NONE:
             record.model = plan.decision.model
         record.stream = plan.request.stream
         record.input_tokens = plan.input_tokens
-        record.reservation = await reserve(self.limiter, plan)
+        record.reservation = await reserve(self.limiter, plan, record)
         record.mark("limits")
         reply = await self.forwarder.execute(plan, record)
         record.mark("provider")
@@ -125,12 +126,13 @@ class PassThrough:
         wish = asked.wish(named, input_bytes=len(request.raw))
         snapshot, principal = asked.caller.snapshot, asked.caller.principal
         others = not asked.of_account  # what is kept nowhere may be answered by anyone
-        if named is not None and not asked.of_account:
-            check_other_models(principal, request.body)
-            decision = self.destinations.of_model(snapshot, principal, wish, others=others)
-        else:
-            check_unrestricted(principal)
-            decision = self.destinations.of_account(snapshot, principal, wish, others=others)
+        with Routing(asked.record):
+            if named is not None and not asked.of_account:
+                check_other_models(principal, request.body)
+                decision = self.destinations.of_model(snapshot, principal, wish, others=others)
+            else:
+                check_unrestricted(principal)
+                decision = self.destinations.of_account(snapshot, principal, wish, others=others)
         return _planned(asked, request, call, decision)
 
     async def _form(self, asked: Asked, call: Call, boundary: bytes) -> ForwardPlan:
@@ -144,14 +146,15 @@ class PassThrough:
         await form.read_first()
         snapshot, principal = asked.caller.snapshot, asked.caller.principal
         wish = asked.wish(form.model)
-        if form.model is not None:
-            decision = self.destinations.of_model(snapshot, principal, wish)
-            request.model = form.model
-        else:
-            if form.ended:
-                check_unrestricted(principal)
-            decision = self.destinations.of_account(snapshot, principal, wish)
-            form.watch = Watch(self.destinations, asked, decision.offers[0])
+        with Routing(asked.record):
+            if form.model is not None:
+                decision = self.destinations.of_model(snapshot, principal, wish)
+                request.model = form.model
+            else:
+                if form.ended:
+                    check_unrestricted(principal)
+                decision = self.destinations.of_account(snapshot, principal, wish)
+                form.watch = Watch(self.destinations, asked, decision.offers[0])
         call.upload = form.upload
         return _planned(asked, request, call, decision)
 

@@ -124,6 +124,20 @@ class StreamedReply:
             return self._reader.error_frame(error)
         return surface.error_frame(error, self.events)
 
+    def watch(self, tell: Callable[[int], None]) -> None:
+        """`tell` is called with the number of events in each piece; else no piece pays for it."""
+        unwatched = self.next
+
+        async def watched() -> bytes:
+            before = self.events
+            data = await unwatched()
+            if self.events != before:
+                tell(self.events - before)
+            return data
+
+        self.next = watched  # type: ignore[method-assign]
+        tell(self.events)
+
     def hold(self, offer: Offer, turn: Turn, outcomes: Outcomes) -> None:
         """The provider counts as busy until `close`, and for what becomes of the stream."""
         self._from = (offer, turn, outcomes)

@@ -14,9 +14,15 @@ from runestone_sidecar.admit.load import LoadStore, ProviderLoad
 from runestone_sidecar.config.snapshot import Offer, Provider
 from runestone_sidecar.pipeline.failure import of_holding
 from runestone_sidecar.pipeline.verdicts import Row, Scope, Sign
+from runestone_sidecar.telemetry.events import EventType
 from runestone_sidecar.telemetry.traffic import Traffic
 
 _FIRST: Final = (0,)
+_TOLD: Final = {
+    State.CLOSED: EventType.CIRCUIT_CLOSE,
+    State.HALF_OPEN: EventType.CIRCUIT_HALF_OPEN,
+    State.OPEN: EventType.CIRCUIT_OPEN,
+}
 
 log = logging.getLogger(__name__)
 
@@ -137,7 +143,7 @@ class Outcomes:
         if now is before:
             return
         name = now.name.lower()
-        self._traffic.breaker_transitions[provider.id, name] += 1
+        self._traffic.events.emit(_TOLD[now], provider=provider.id)
         level = logging.WARNING if now is State.OPEN else logging.INFO
         log.log(level, "provider %s: circuit breaker %s", provider.id, name)
 

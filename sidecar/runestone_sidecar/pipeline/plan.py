@@ -2,13 +2,19 @@
 
 import time
 from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Final
 
 from runestone_sidecar.admit.limits import Reservation
 from runestone_sidecar.admit.route import Decision
 from runestone_sidecar.config.snapshot import Offer, Principal, Snapshot
+from runestone_sidecar.errors import GatewayError
+from runestone_sidecar.telemetry.events import Events, EventType
 from runestone_sidecar.upstream.dialects.base import Request, Usage
 from runestone_sidecar.upstream.surfaces.base import Surface
 from runestone_sidecar.upstream.surfaces.chat import OPENAI_CHAT
+
+_DECIDED: Final = EventType.ROUTER_DECIDE
 
 
 @dataclass(slots=True)
@@ -32,6 +38,7 @@ class Record:
 
     request_id: str
     started_s: float  # time.perf_counter: uvloop's own clock stands still within an iteration
+    events: Events  # where it is told of
     method: str = ""
     path: str = ""
     surface: Surface = OPENAI_CHAT  # in whose words errors are told
@@ -70,3 +77,27 @@ class Record:
             + cached * cached_price
             + self.usage.output_tokens * prices.output
         )
+
+
+class Routing:
+    """Tells what comes of routing a request, which is done within it, or the first part of it."""
+
+    __slots__ = ("_decides", "_record")
+
+    def __init__(self, record: Record, *, decides: bool = True) -> None:
+        self._record = record
+        self._decides = decides
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self, _: type[BaseException] | None, error: BaseException | None, __: TracebackType | None
+    ) -> None:
+        record = self._record
+        if error is None:
+            if self._decides:
+                record.events.emit(_DECIDED, record)
+        elif isinstance(error, GatewayError):
+            reason = error.code or error.type
+            record.events.emit(EventType.ROUTER_ROUTE_ERROR, record, reason=reason)

@@ -6,13 +6,20 @@ asked for it (`prepare`). Where it counted nothing, or the answer was cut, the e
 and one token an event of what was sent stand in. A request that got no answer is given back whole.
 """
 
+from typing import Final
+
 from runestone_sidecar.admit.limits import Limiter, Need, Reservation
 from runestone_sidecar.config.snapshot import Offer
+from runestone_sidecar.errors import LimitReached
 from runestone_sidecar.pipeline.plan import Plan, Record
+from runestone_sidecar.telemetry.events import EventType
 from runestone_sidecar.upstream.dialects.base import Usage
 
+_CHECK: Final = EventType.RATELIMIT_CHECK
+_ALLOW: Final = EventType.RATELIMIT_ALLOW
 
-async def reserve(limiter: Limiter, plan: Plan) -> Reservation | None:
+
+async def reserve(limiter: Limiter, plan: Plan, record: Record) -> Reservation | None:
     """Raises LimitReached. None: the key has no limits."""
     limits = plan.principal.limits
     if limits is None:
@@ -25,7 +32,14 @@ async def reserve(limiter: Limiter, plan: Plan) -> Reservation | None:
     if limits.budget is not None:
         most, alone = zip(*[_costs(plan, offer) for offer in plan.decision.offers], strict=True)
         need.cost_picodollars, need.input_cost_picodollars = max(most), min(alone)
-    return await limiter.reserve(plan.principal, need)
+    record.events.emit(_CHECK, record)
+    try:
+        reservation = await limiter.reserve(plan.principal, need)
+    except LimitReached as reached:
+        record.events.emit(EventType.RATELIMIT_BLOCK, record, reason=reached.limit)
+        raise
+    record.events.emit(_ALLOW, record)
+    return reservation
 
 
 def _costs(plan: Plan, offer: Offer) -> tuple[int, int]:

@@ -14,6 +14,7 @@ from runestone_sidecar.pipeline.failure import AttemptFailed, of_refusal
 from runestone_sidecar.pipeline.outcomes import Outcomes, Turn
 from runestone_sidecar.pipeline.plan import Plan, Record
 from runestone_sidecar.pipeline.verdicts import PASSED_OVER, STALE, USAGE_REFUSED, Row, Verdict
+from runestone_sidecar.telemetry.events import EventType
 from runestone_sidecar.telemetry.traffic import Traffic
 from runestone_sidecar.upstream import faults
 from runestone_sidecar.upstream.dialects.base import Dialect, ProviderError
@@ -26,6 +27,8 @@ MAX_ERROR_BYTES: Final = 256 * 1024
 
 _OF_THE_KEY: Final = (Verdict.CREDENTIAL, Verdict.LIMITED)
 _PASSING: Final = (Verdict.RETRY, Verdict.LIMITED)
+_START: Final = EventType.PROVIDER_REQUEST_START  # an Enum's own look-up is as dear as telling
+_STOP: Final = EventType.PROVIDER_REQUEST_STOP
 _LAST_WORD = " No other provider could answer either."
 
 P = TypeVar("P", bound=Plan)
@@ -70,20 +73,30 @@ class Tries(Generic[P, A]):
 
     async def _offer(self, plan: P, offer: Offer, record: Record, *, is_last: bool) -> A:
         """One provider: its credentials in turn, its retries. Raises AttemptFailed."""
-        provider = offer.provider
+        provider, events = offer.provider, record.events
         turn = self._outcomes.enter(offer)
         try:
             while True:
+                events.emit(_START, record, provider=provider.id)
                 try:
-                    return await self._attempt(plan, offer, turn, record)
+                    answer = await self._attempt(plan, offer, turn, record)
                 except AttemptFailed as failure:
                     record.tried.append(f"{provider.id}: {failure.outcome}")
                     self._traffic.attempts[provider.id, failure.outcome] += 1
+                    events.emit(
+                        EventType.PROVIDER_REQUEST_ERROR,
+                        record,
+                        provider=provider.id,
+                        reason=failure.outcome,
+                    )
                     self._learn(plan, offer, turn, failure)
                     if failure.final or not await self._try_again(
                         plan, offer, turn, failure, is_last=is_last
                     ):
                         raise
+                else:
+                    events.emit(_STOP, record, provider=provider.id)
+                    return answer
         finally:
             turn.leave()
 

@@ -5,6 +5,7 @@ from prometheus_client.gc_collector import GCCollector
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 
+from runestone_sidecar.telemetry.events import EventType
 from runestone_sidecar.telemetry.traffic import Traffic
 
 
@@ -16,12 +17,15 @@ class Metrics:
             collector(registry=registry)
         self.traffic = Traffic()
         registry.register(self.traffic)
-        self.reloads = Counter(
+        reloads = Counter(
             "runestone_config_reloads_total",
             "Configurations seen in the mounted directory.",
             ("result",),
             registry=registry,
         )
+        events = self.traffic.events
+        events.subscribe(lambda _: reloads.labels("applied").inc(), EventType.CONFIG_RELOAD)
+        events.subscribe(lambda _: reloads.labels("refused").inc(), EventType.CONFIG_REJECT)
         self.config_stale = Gauge(
             "runestone_config_stale",
             "1 while the newest configuration is refused and the last good one serves.",

@@ -17,8 +17,15 @@ from prometheus_client.core import (
 )
 from prometheus_client.registry import Collector
 
+from runestone_sidecar.telemetry.events import Event, Events, EventType
+
 BOUNDS_S: Final = (0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)
 MAX_LABEL_SETS: Final = 10_000  # before those of what is no longer configured are dropped
+_CIRCUIT: Final = {  # and the breaker's state then
+    EventType.CIRCUIT_OPEN: "open",
+    EventType.CIRCUIT_CLOSE: "closed",
+    EventType.CIRCUIT_HALF_OPEN: "half_open",
+}
 NONE: Final = "-"  # the label of what was never decided, e.g. the provider of a refused request
 
 
@@ -54,6 +61,8 @@ class Spent:
 
 class Traffic(Collector):
     def __init__(self) -> None:
+        self.events = Events()
+        self.events.subscribe(self._count_transition, *_CIRCUIT)
         self.in_flight = 0
         self.clients_gone = 0
         # (api_key, model, provider, status)
@@ -141,6 +150,17 @@ class Traffic(Collector):
             ("provider", "outcome"),
             self.health_checks,
         )
+        yield _counter(
+            "runestone_events",
+            "What happened, by the closed set of events.",
+            ("type",),
+            {(type_,): count for type_, count in self.events.counts.items()},
+        )
+        yield CounterMetricFamily(
+            "runestone_event_subscriber_failures",
+            "Times that a part of the gateway failed on an event that it was told of.",
+            value=self.events.failures,
+        )
         yield from self._collect_spent()
         yield _histogram(
             "runestone_request_duration_seconds",
@@ -152,6 +172,9 @@ class Traffic(Collector):
             "From the request's head to the first byte of the provider's answer.",
             self.first_byte,
         )
+
+    def _count_transition(self, event: Event) -> None:
+        self.breaker_transitions[event.provider or NONE, _CIRCUIT[event.type]] += 1
 
     def _by_provider(self) -> tuple[dict[tuple[str, str], int], ...]:
         """The families whose first label is a provider, and whose second is of a closed set."""

@@ -19,6 +19,7 @@ from runestone_sidecar.config.build import DIALECTS
 from runestone_sidecar.edge.generate import SURFACES
 from runestone_sidecar.pipeline import verdicts
 from runestone_sidecar.settings import NUMBERS, TEXTS, Settings
+from runestone_sidecar.telemetry.events import EventType
 from runestone_sidecar.upstream import tunnel
 from runestone_sidecar.upstream.dialects import anthropic_fields, openai_translated
 from runestone_sidecar.upstream.dialects.base import Dialect
@@ -116,6 +117,14 @@ At `/metrics` of the health port, beside the process's own (`process_…`, `pyth
 from the configuration and from closed sets, never from a request.
 """
 
+EVENTS: Final = """\
+## Events
+
+What the parts of the gateway tell each other, a closed set: `runestone_events_total` has a series
+for each from the start. Those of `overflow` and `cache` are of features that are not there yet, and
+stay at zero.
+"""
+
 
 def main(arguments: list[str]) -> int:
     if arguments not in ([], ["--check"]):
@@ -147,6 +156,7 @@ def render() -> str:
         PAUSES + "\n" + table(("reason", "seconds"), pauses()),
         SETTINGS + "\n" + table(("variable", "default", "range", "meaning"), settings()),
         METRICS + "\n" + table(("metric", "type", "labels", "meaning"), metrics()),
+        EVENTS + "\n" + table(("event", "meaning"), events()),
     ]
     return "\n".join(sections)
 
@@ -319,6 +329,11 @@ def metrics() -> Iterator[tuple[str, ...]]:
             name = f"{family.name}_total" if family.type == "counter" else family.name
             shown = ", ".join(f"`{label}`" for label in labels)
             yield f"`{name}`", family.type, shown, family.documentation
+
+
+def events() -> Iterator[tuple[str, ...]]:
+    for each in EventType:
+        yield f"`{each}`", each.meaning
 
 
 if __name__ == "__main__":
