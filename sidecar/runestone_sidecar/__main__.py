@@ -15,7 +15,7 @@ USAGE = "usage: runestone-sidecar [explain]   (settings come from the environmen
 def main() -> int:
     arguments = sys.argv[1:]
     if arguments in (["--help"], ["-h"]):
-        sys.stdout.write(f"{USAGE}\nBounds and times, with their defaults:\n{render_help()}")
+        sys.stdout.write(f"{USAGE}\nEnvironment variables, with their defaults:\n{render_help()}")
         return 0
     try:
         settings = read_settings()

@@ -38,6 +38,8 @@ from runestone_sidecar.pipeline.checks import HealthChecks
 from runestone_sidecar.pipeline.execute import Executor
 from runestone_sidecar.pipeline.forward import Destinations, Forwarder
 from runestone_sidecar.settings import Settings, SettingsError
+from runestone_sidecar.telemetry.audit import AuditLog, open_audit
+from runestone_sidecar.telemetry.audit_file import AuditUnavailable
 from runestone_sidecar.telemetry.log import Clock, LineWriter
 from runestone_sidecar.telemetry.memory import give_back_when_idle
 from runestone_sidecar.telemetry.metrics import Metrics
@@ -64,6 +66,7 @@ class Parts:
     traffic: Traffic
     client: Client
     lines: LineWriter
+    audit: AuditLog | None
     checks: HealthChecks
     health: Health
     api: App
@@ -85,6 +88,7 @@ def build(settings: Settings) -> Parts:
         authenticator=Authenticator(settings.service_account, load_plugins(settings.auth_plugins)),
         clock=Clock(),
         rng=rng,
+        audit=_audit_log(settings, metrics),
     )
     router = Router(load=load, random=rng)
     executor = Executor(client, load, metrics.traffic, rng=rng)
@@ -133,11 +137,26 @@ def build(settings: Settings) -> Parts:
         traffic=metrics.traffic,
         client=client,
         lines=lines,
+        audit=exchanges.audit,
         checks=checks,
         health=health,
         api=build_api(exchanges, generations, others, passthrough.answer, health),
         health_app=build_health(health),
     )
+
+
+def _audit_log(settings: Settings, metrics: Metrics) -> AuditLog | None:
+    """Raises SettingsError."""
+    with _of_the_audit_setting():
+        return open_audit(settings.audit, metrics.audit_records)
+
+
+@contextlib.contextmanager
+def _of_the_audit_setting() -> Iterator[None]:
+    try:
+        yield
+    except AuditUnavailable as error:
+        raise SettingsError(f"RUNESTONE_AUDIT: {error.reason}") from error
 
 
 class Server(uvicorn.Server):
@@ -250,12 +269,17 @@ def lift_file_limit() -> None:
 
 @contextlib.asynccontextmanager
 async def _background(parts: Parts) -> AsyncIterator[None]:
-    traffic = parts.traffic
+    traffic, audit = parts.traffic, parts.audit
+    if audit is not None:
+        with _of_the_audit_setting():
+            audit.begin()
     tasks = [
         asyncio.create_task(parts.source.watch()),
         asyncio.create_task(parts.checks.run()),
         asyncio.create_task(give_back_when_idle(lambda: traffic.in_flight, lambda: traffic.served)),
     ]
+    if audit is not None:
+        tasks.append(asyncio.create_task(audit.keep_synced()))
     try:
         yield
     finally:
@@ -264,6 +288,8 @@ async def _background(parts: Parts) -> AsyncIterator[None]:
         await asyncio.gather(*tasks, return_exceptions=True)
         await parts.client.close()
         parts.lines.flush()
+        if audit is not None:
+            audit.close()
 
 
 async def serve(settings: Settings) -> None:

@@ -51,6 +51,7 @@ class BadRequest(GatewayError):
 @dataclass
 class Unauthorized(GatewayError):
     code: str | None = "invalid_api_key"
+    who: str | None = None  # the ApiKey that is refused: not for the client
     status: ClassVar[int] = 401
     type: ClassVar[str] = "invalid_request_error"
 

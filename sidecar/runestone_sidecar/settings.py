@@ -34,6 +34,7 @@ class Settings:
     body_timeout_s: float = 30.0  # and a second for each 16 KiB
     idle_timeout_s: float = 75.0
     write_timeout_s: float = 120.0
+    audit: str = "off"  # where its records go: "stdout", or a file
     auth_plugins: tuple[str, ...] = ()  # entry points of `runestone.auth`, in the order asked
 
 
@@ -112,6 +113,12 @@ TEXTS: Final = {
         "",
         "entry points of `runestone.auth` that know keys, in the order asked",
     ),
+    "audit": Text(
+        "RUNESTONE_AUDIT",
+        "off",
+        "where a record of every request goes: `off`, `stdout`, or the path of a file, which is"
+        " appended to and synced once a second",
+    ),
     "log_level": Text("LOG_LEVEL", "info", f"one of {', '.join(LOG_LEVELS)}"),
 }
 
@@ -122,6 +129,11 @@ def read_settings(env: Mapping[str, str] = os.environ) -> Settings:
     level = texts["log_level"].lower()
     if level not in LOG_LEVELS:
         raise SettingsError(f"LOG_LEVEL must be one of {', '.join(LOG_LEVELS)}, not {level!r}")
+    audit = texts["audit"]
+    if audit not in {"off", "stdout"} and "/" not in audit:  # a slip, more likely than a file
+        raise SettingsError(
+            f"RUNESTONE_AUDIT must be off, stdout or a path with a slash in it, not {audit!r}"
+        )
     numbers: dict[str, Any] = {
         field: _read_number(env[number.variable], number)
         for field, number in NUMBERS.items()
@@ -132,6 +144,7 @@ def read_settings(env: Mapping[str, str] = os.environ) -> Settings:
         credentials_dir=Path(texts["credentials_dir"]),
         host=texts["host"],
         health_host=texts["health_host"],
+        audit=audit,
         service_account=texts["service_account"] or None,
         auth_plugins=tuple(texts["auth_plugins"].replace(",", " ").split()),
         log_level=level,
@@ -140,13 +153,13 @@ def read_settings(env: Mapping[str, str] = os.environ) -> Settings:
 
 
 def render_help() -> str:
-    """The variables that hold numbers, a line each."""
+    """The variables, a line each."""
     defaults: dict[str, Any] = {field.name: field.default for field in fields(Settings)}
-    width = max(len(number.variable) for number in NUMBERS.values())
-    return "".join(
-        f"  {number.variable:{width}}  {number.text} ({int(defaults[field])})\n"
-        for field, number in NUMBERS.items()
-    )
+    shown = [(text.variable, text.text, text.default or "none") for text in TEXTS.values()]
+    for field, number in NUMBERS.items():
+        shown.append((number.variable, number.text, f"{defaults[field]:.0f}"))
+    width = max(len(variable) for variable, _, _ in shown)
+    return "".join(f"  {name:{width}}  {text} ({default})\n" for name, text, default in shown)
 
 
 def _read_number(text: str, number: Number) -> int:

@@ -8,6 +8,7 @@ import pytest
 
 from runestone_sidecar.settings import (
     NUMBERS,
+    TEXTS,
     Number,
     Settings,
     SettingsError,
@@ -45,5 +46,17 @@ def test_help_tells_the_variables() -> None:
         text=True,
         check=True,
     )
-    for number in NUMBERS.values():
-        assert f"  {number.variable} " in ended.stdout
+    numbers, texts = NUMBERS.values(), TEXTS.values()
+    for variable in (*(each.variable for each in numbers), *(each.variable for each in texts)):
+        assert f"  {variable} " in ended.stdout
+
+
+@pytest.mark.parametrize("destination", ["off", "stdout", "/var/log/audit", "./audit"])
+def test_audit_records_go_where_is_said(destination: str) -> None:
+    assert read_settings({"RUNESTONE_AUDIT": destination}).audit == destination
+
+
+@pytest.mark.parametrize("destination", ["", "on", "stderr", "STDOUT", "audit"])
+def test_a_destination_that_is_a_slip_is_refused(destination: str) -> None:
+    with pytest.raises(SettingsError, match="RUNESTONE_AUDIT must be off, stdout or a path"):
+        read_settings({"RUNESTONE_AUDIT": destination})

@@ -7,6 +7,7 @@ from typing import Any
 from runestone_sidecar.admit.route import Router
 from runestone_sidecar.config.snapshot import Offer
 from runestone_sidecar.edge.exchange import Caller
+from runestone_sidecar.edge.money import usd
 from runestone_sidecar.edge.request import Receive, Scope, Send, header_text, parse, read_json
 from runestone_sidecar.edge.respond import send_json
 from runestone_sidecar.pipeline.plan import Record
@@ -64,10 +65,3 @@ def describe(offer: Offer, input_tokens: int, output_tokens: int) -> dict[str, A
         "input_cost_usd": usd(offer.cost(input_tokens, 0)),
         "output_cost_usd": usd(offer.cost(0, written)),
     }
-
-
-def usd(picodollars: int | None) -> str | None:
-    if picodollars is None:
-        return None
-    whole, rest = divmod(picodollars, 10**12)
-    return f"{whole}.{rest:012d}".rstrip("0").removesuffix(".")

@@ -14,9 +14,11 @@ from dataclasses import dataclass
 from typing import Final
 
 from runestone_contract.names import HEADER_DEBUG, HEADER_REQUEST_ID
+from runestone_sidecar.admit.auth import shown_key
 from runestone_sidecar.admit.plugin import Authenticator
 from runestone_sidecar.config.holder import Holder
 from runestone_sidecar.config.snapshot import Principal, Snapshot
+from runestone_sidecar.edge.audited import audited
 from runestone_sidecar.edge.request import (
     CLIENT_GONE,
     ClientGone,
@@ -31,11 +33,14 @@ from runestone_sidecar.errors import (
     Draining,
     GatewayError,
     Internal,
+    NotFound,
     NotReady,
+    Unauthorized,
     UnknownKey,
 )
 from runestone_sidecar.pipeline.plan import Record
 from runestone_sidecar.pipeline.spending import settle
+from runestone_sidecar.telemetry.audit import AuditLog
 from runestone_sidecar.telemetry.events import EventType
 from runestone_sidecar.telemetry.log import Clock, LineWriter, mask
 from runestone_sidecar.telemetry.traffic import NONE, Traffic
@@ -74,6 +79,7 @@ class Exchanges:
     authenticator: Authenticator
     clock: Clock
     rng: random.Random
+    audit: AuditLog | None = None
 
     async def serve(
         self, scope: Scope, receive: Receive, send: Send, answer: Answer, surface: Surface
@@ -107,8 +113,10 @@ class Exchanges:
     ) -> None:
         """What no endpoint answers: no key is asked for, nothing is told."""
         record = self._open(scope, surface)
-        await send_error(send, record, error)
-        self._close(record)
+        try:
+            await send_error(send, record, error)
+        finally:
+            self._close(record, is_ours=not isinstance(error, NotFound))
 
     def _open(self, scope: Scope, surface: Surface) -> Record:
         return Record(
@@ -138,16 +146,21 @@ class Exchanges:
                 snapshot, scope["headers"], now_s=time.time()
             )
         except UnknownKey:
+            if self.audit is not None:
+                record.presented = shown_key(scope["headers"])
             record.events.emit(EventType.AUTH_INVALID_KEY, record)
             raise
-        except GatewayError:
+        except GatewayError as error:
+            if isinstance(error, Unauthorized):
+                record.presented = error.who
             record.events.emit(EventType.AUTH_FAILURE, record)
             raise
         record.principal = principal
         record.events.emit(_KNOWN, record)
         return Caller(snapshot, principal)
 
-    def _close(self, record: Record) -> None:
+    def _close(self, record: Record, *, is_ours: bool = True) -> None:
+        """`is_ours`: its path is one of the API's."""
         seconds = time.perf_counter() - record.started_s
         if record.client_gone:
             record.status = CLIENT_GONE_STATUS
@@ -156,7 +169,10 @@ class Exchanges:
         self._count(record, seconds)
         if record.stream and record.answered:
             self._tell_stream(record)
-        self.lines.write(self._line(record, seconds))
+        line = self._line(record, seconds)
+        self.lines.write(line)
+        if self.audit is not None and is_ours:
+            self.audit.write(audited(record, line))
 
     def _tell_stream(self, record: Record) -> None:
         """All of it at its end: a chunk is not worth a call."""

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from runestone_sidecar.admit.limits import BUDGET, Limiter, LimitState
-from runestone_sidecar.edge.estimate import usd
 from runestone_sidecar.edge.exchange import Caller
+from runestone_sidecar.edge.money import usd
 from runestone_sidecar.edge.request import Receive, Scope, Send
 from runestone_sidecar.edge.respond import send_json
 from runestone_sidecar.pipeline.plan import Record

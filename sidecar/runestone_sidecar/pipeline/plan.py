@@ -43,6 +43,7 @@ class Record:
     path: str = ""
     surface: Surface = OPENAI_CHAT  # in whose words errors are told
     principal: Principal | None = None
+    presented: str | None = None  # refused: the ApiKey's id, or what may be shown of a key
     config: str = ""
     model: str | None = None  # as asked for, aliases resolved: a rule may take any name
     stream: bool = False

@@ -26,6 +26,12 @@ class Metrics:
         events = self.traffic.events
         events.subscribe(lambda _: reloads.labels("applied").inc(), EventType.CONFIG_RELOAD)
         events.subscribe(lambda _: reloads.labels("refused").inc(), EventType.CONFIG_REJECT)
+        self.audit_records = Counter(
+            "runestone_audit_records_total",
+            "Audit records, by whether they were written or lost for want of room.",
+            ("result",),
+            registry=registry,
+        )
         self.config_stale = Gauge(
             "runestone_config_stale",
             "1 while the newest configuration is refused and the last good one serves.",

@@ -206,15 +206,15 @@ async def test_a_key_that_was_rotated_out_is_a_failure_and_a_strange_one_is_not_
 ) -> None:
     hashes = [{"sha256": digest(bundles.CLIENT_KEY.encode()), "not_after_s": 1}]
     config = bundles.config(keys=(bundles.key(fields={"hashes": hashes}),))
-    async with gateway(tmp_path, config) as found:
+    async with gateway(tmp_path, config, audit=str(tmp_path / "audit")) as found:
         heard = listen(found)
         await found.client.get("/models")
         await found.client.get("/models", headers={"authorization": f"Bearer {UNKNOWN_KEY}"})
         await found.client.get("/models", headers={"authorization": "Basic hunter2"})
         await found.client.get("/models", headers={"authorization": "Bearer " + "x" * 600})
-    assert [each.type for each in heard] == [
-        "auth.failure",
-        "auth.invalid_key",
-        "auth.failure",
-        "auth.invalid_key",
+    assert [(each.type, getattr(each.record, "presented", "")) for each in heard] == [
+        ("auth.failure", "shop/app"),
+        ("auth.invalid_key", "sk-rs-no…"),
+        ("auth.failure", None),
+        ("auth.invalid_key", None),
     ]

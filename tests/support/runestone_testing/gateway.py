@@ -69,6 +69,8 @@ async def gateway(
     bundles.publish(root, config, credentials)
     used = Settings(root / "config", root / "credentials", port=0, drain_s=1, **settings)  # type: ignore[arg-type]
     parts = build(used)
+    if parts.audit is not None:
+        parts.audit.begin()
     await parts.source.refresh()
     server = Server(parts.api, host="127.0.0.1", port=0, drain_s=1, bounds=api_bounds(used))
     port = server.listener.getsockname()[1]
@@ -89,3 +91,5 @@ async def gateway(
         await serving
         await parts.client.close()
         parts.lines.flush()
+        if parts.audit is not None:
+            parts.audit.close()

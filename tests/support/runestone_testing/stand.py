@@ -5,7 +5,8 @@
         stand.refused(await stand.chat(n=-1), 400, param="n")
 
 When the block ends it checks what must hold after every fault: nothing failed inside (500), no
-planted secret is in any output, nothing of the requests is left, and the next one is answered.
+planted secret is in any output, nothing of the requests is left, each request has its one audit
+record, and the next one is answered.
 """
 
 from __future__ import annotations
@@ -59,6 +60,7 @@ class Stand:
     gateway: Gateway
     providers: list[scripts.Provider]
     outputs: Outputs
+    audit_file: Path
     next_request: dict[str, Any] = field(default_factory=dict)  # fields of the one that follows
     next_answer: scripts.Answer = FINE  # of the providers to that one
     next_status: int = 200  # another, where a limit or an open breaker is what is tested
@@ -129,13 +131,25 @@ class Stand:
         await self._settled(base)
         await self._next_is_answered()
         await self._settled(base)
-        failed = [line for line in self.lines() if line["status"] == 500]
+        lines = self.lines()
+        failed = [line for line in lines if line["status"] == 500]
         assert failed == [], f"status 500: {failed}"
         for path in HEALTH_PATHS:
             _check_secrecy(path, (await self.health(path)).text)
         _check_secrecy("the access log", self.outputs.stdout())
         _check_secrecy("the log", self.outputs.logged())
+        assert self._audited() == _to_the_api(lines)
         assert "Traceback" not in self.outputs.logged(), self.outputs.logged()
+
+    def _audited(self) -> list[str]:
+        """The requests that have a record."""
+        audit = self.gateway.parts.audit
+        assert audit is not None
+        audit.flush()
+        text = self.audit_file.read_text()
+        _check_secrecy("the audit records", text)
+        records = [json.loads(line) for line in text.split("\n") if line]
+        return _to_the_api([record for record in records if record["event"] == "request"])
 
     async def _next_is_answered(self) -> None:
         for each in self.providers:
@@ -174,6 +188,11 @@ class Stand:
             "files": max(0, open_files() - upstream_files - peers - base.files),
         }
         return {name: value for name, value in left.items() if value}
+
+
+def _to_the_api(told: list[dict[str, Any]]) -> list[str]:
+    """Ids, in order. What is asked of a path that there is not is logged alone."""
+    return [each["request_id"] for each in told if each.get("error") != "unknown_url"]
 
 
 def _check_secrecy(where: str, text: str) -> None:
@@ -255,9 +274,11 @@ async def standing(
         ]
         urls = [f"{each.url}/v1" for each in started]
         made = (config or in_order)(*urls)
+        audit_file = root / "audit.jsonl"
+        settings = {"audit": str(audit_file), **settings}
         served = await stack.enter_async_context(gateway(root, made, credentials, **settings))
         served.parts.lines._fd = outputs.fd  # pytest's own hold on 1 comes and goes
-        stand = Stand(served, started, outputs, settle_s=settle_s)
+        stand = Stand(served, started, outputs, audit_file, settle_s=settle_s)
         base = Base(open_files(), other_tasks())
         try:
             yield stand
