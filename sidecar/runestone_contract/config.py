@@ -34,6 +34,7 @@ class Model(Wire):
 class Timeouts(Wire):
     connect_ms: int = 5_000
     first_byte_ms: int = 60_000
+    first_byte_unstreamed_ms: int | None = None  # where no stream is asked for; None: the same
     idle_ms: int = 60_000
     total_ms: int = 600_000
 

@@ -106,6 +106,28 @@ async def test_api_that_a_provider_lacks_tells_nothing_of_the_others(
             await check_that_others_are_served(found)
 
 
+@pytest.mark.parametrize(
+    "path",
+    [
+        pytest.param("/chat/completions", id="C12-slow-chats"),
+        pytest.param("/images/generations", id="C12-slow-images"),
+    ],
+)
+async def test_slow_prompts_are_not_the_providers_fault(tmp_path: Path, path: str) -> None:
+    """Where nothing is streamed the first byte comes when the whole answer is made."""
+    limits = Timeouts(first_byte_ms=50, first_byte_unstreamed_ms=60_000)
+    asked = question(prompt="a cat")
+    async with scripts.Provider([scripts.pause(0.2), FINE]) as one:
+        async with gateway(tmp_path, config(one.url, timeouts=limits)) as found:
+            answers = await asyncio.gather(
+                *(found.client.post(path, json=asked) for _ in range(TRIES))
+            )
+            assert {answer.status_code for answer in answers} == {200}
+            await check_that_others_are_served(found)
+            streamed = await found.client.post(path, json=asked | {"stream": True})
+            assert streamed.status_code == 504
+
+
 async def test_C8_rate_limit_of_one_model_leaves_the_others(tmp_path: Path) -> None:
     def judge(request: scripts.Request) -> bytes:
         return refusal(429, retry_after="90") if request.json()["model"] == "small" else FINE

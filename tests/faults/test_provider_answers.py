@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from runestone_contract.config import Timeouts
 from runestone_testing import provider as scripts
 from runestone_testing.heard import ask, check_cut, check_whole, refusal_of
 from runestone_testing.pairs import PAIRS, Pair, slow
@@ -46,6 +47,28 @@ async def test_silence_before_the_first_byte(tmp_path: Path, pair: Pair, begun: 
         await check_that_another_answers(stand, pair, "first_byte_timeout")
         for peer in stand.provider.peers:
             await peer.closed()
+
+
+@every_pair
+@pytest.mark.parametrize("begun", [False, True], ids=["C12-silence", "C12-head-and-silence"])
+async def test_silence_where_only_the_whole_is_bounded(
+    tmp_path: Path, pair: Pair, begun: bool
+) -> None:
+    """Nobody set a limit for what is not streamed: a black hole is found out all the same."""
+    limits = Timeouts(first_byte_ms=100, first_byte_unstreamed_ms=400, total_ms=400)
+
+    def config(*urls: str) -> Config:
+        return pair.config(*urls, timeouts=limits)
+
+    async with standing(tmp_path, config=config, providers=2) as stand:
+        start = head(content_type="application/json")
+        stand.provider.answer = [start, scripts.hang()] if begun else [scripts.hang()]
+        stand.providers[1].answer = answering(pair)
+        stand.next_answer = pair.chat()
+        heard = await ask(stand, pair, stream=False)
+        check_whole(pair, heard, WORDS, stream=False)
+        assert stand.lines()[-1]["tried"] == ["shop/pool/p0: total_timeout"]
+        assert stand.gateway.parts.health.load.of("shop/pool/p0").score < 1
 
 
 WRONG_KIND: dict[str, Callable[[Pair, bool], Any]] = {

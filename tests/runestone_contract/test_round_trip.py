@@ -36,7 +36,9 @@ PROVIDERS = st.builds(
     priority=COUNT,
     headers=tuples(st.tuples(TEXT, TEXT)),
     models=tuples(MODELS),
-    timeouts=st.builds(config.Timeouts, connect_ms=COUNT, total_ms=COUNT),
+    timeouts=st.builds(
+        config.Timeouts, connect_ms=COUNT, total_ms=COUNT, first_byte_unstreamed_ms=maybe(COUNT)
+    ),
     circuit_breaker=st.builds(config.CircuitBreaker, failure_threshold=COUNT, window_ms=COUNT),
     health_check=st.builds(config.HealthCheck, mode=TEXT, interval_ms=COUNT),
     tls=st.builds(config.Tls, ca=maybe(TEXT), verify=st.booleans()),

@@ -127,6 +127,7 @@ def _provider(provider: api.Provider, findings: _Findings) -> wire.Provider:
         timeouts=wire.Timeouts(
             connect_ms=provider.timeouts.connect_ms,
             first_byte_ms=provider.timeouts.first_byte_ms,
+            first_byte_unstreamed_ms=provider.timeouts.first_byte_unstreamed_ms,
             idle_ms=provider.timeouts.idle_ms,
             total_ms=provider.timeouts.total_ms,
         ),

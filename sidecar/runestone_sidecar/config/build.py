@@ -102,7 +102,6 @@ def build_provider(pool_id: str, source: wire.Provider, credentials: Credentials
         unavailable = _why_unavailable(source, dialect, values, credentials)
     except ValueError:
         origin, path, unavailable = NOWHERE, b"", "BaseURLInvalid"
-    timeouts = source.timeouts
     return Provider(
         id=f"{pool_id}/{source.name}",
         name=source.name,
@@ -114,15 +113,22 @@ def build_provider(pool_id: str, source: wire.Provider, credentials: Credentials
         base_path=path,
         heads=_build_heads(source, dialect, values) if dialect else (),
         credentials=tuple(digest(value.encode())[:16] for value in values) or (NO_CREDENTIAL,),
-        deadlines=Deadlines(
-            connect_s=timeouts.connect_ms / 1000,
-            first_byte_s=timeouts.first_byte_ms / 1000,
-            idle_s=timeouts.idle_ms / 1000,
-            total_s=timeouts.total_ms / 1000,
+        deadlines=_build_deadlines(source.timeouts, None),
+        deadlines_unstreamed=_build_deadlines(
+            source.timeouts, source.timeouts.first_byte_unstreamed_ms
         ),
         retry=source.retry,
         breaker=source.circuit_breaker,
         health_check=source.health_check,
+    )
+
+
+def _build_deadlines(timeouts: wire.Timeouts, first_byte_ms: int | None) -> Deadlines:
+    return Deadlines(
+        connect_s=timeouts.connect_ms / 1000,
+        first_byte_s=(timeouts.first_byte_ms if first_byte_ms is None else first_byte_ms) / 1000,
+        idle_s=timeouts.idle_ms / 1000,
+        total_s=timeouts.total_ms / 1000,
     )
 
 

@@ -28,7 +28,8 @@ class Provider:
     base_path: bytes
     heads: tuple[bytes, ...]  # rendered header blocks, one for each credential, in their order
     credentials: tuple[str, ...]  # what each of these is known by: a hash of its value
-    deadlines: Deadlines
+    deadlines: Deadlines  # of calls that ask for a stream
+    deadlines_unstreamed: Deadlines
     retry: Retry
     breaker: CircuitBreaker
     health_check: HealthCheck

@@ -169,7 +169,7 @@ class Executor(Tries[Plan, Answer]):
         request = self._request(plan, offer, turn)
         rendered = _render(codec, request, offer)
         head = provider.heads[turn.credential]
-        deadlines = deadlines_of(plan, provider.deadlines)
+        deadlines, own = deadlines_of(plan, provider)
         record.attempts += 1
         load.in_flight += 1
         started_s = time.perf_counter()
@@ -196,7 +196,7 @@ class Executor(Tries[Plan, Answer]):
                 if not handed_over:
                     response.close()
         except faults.UpstreamFault as fault:
-            raise of_fault(fault, deadlines, provider.deadlines) from fault
+            raise of_fault(fault, deadlines, own) from fault
         except BadReply as error:
             raise AttemptFailed(
                 BAD_REPLY, "bad_reply", UpstreamFailed("The provider's answer is not valid.")

@@ -185,7 +185,7 @@ class Forwarder(Tries[ForwardPlan, Forwarded]):
         self, plan: ForwardPlan, offer: Offer, turn: Turn, record: Record
     ) -> Forwarded:
         provider, load = offer.provider, turn.load
-        deadlines = deadlines_of(plan, provider.deadlines)
+        deadlines, own = deadlines_of(plan, provider)
         record.attempts += 1
         load.in_flight += 1
         try:
@@ -197,7 +197,7 @@ class Forwarder(Tries[ForwardPlan, Forwarded]):
                 if reply is None:
                     response.close()
         except faults.UpstreamFault as fault:
-            failure = of_fault(fault, deadlines, provider.deadlines)
+            failure = of_fault(fault, deadlines, own)
             failure.final = plan.call.upload is not None
             raise failure from fault
         except AttemptFailed as failure:

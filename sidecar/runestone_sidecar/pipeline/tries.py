@@ -8,7 +8,7 @@ from typing import Final, Generic, TypeVar
 
 from runestone_sidecar.admit.breaker import State
 from runestone_sidecar.admit.load import LoadStore
-from runestone_sidecar.config.snapshot import Offer
+from runestone_sidecar.config.snapshot import Offer, Provider
 from runestone_sidecar.errors import GatewayError
 from runestone_sidecar.pipeline.failure import AttemptFailed, of_refusal
 from runestone_sidecar.pipeline.outcomes import Outcomes, Turn
@@ -182,11 +182,13 @@ def _time_left(plan: Plan) -> float | None:
     return max(0.0, plan.deadline_s - asyncio.get_running_loop().time())
 
 
-def deadlines_of(plan: Plan, deadlines: Deadlines) -> Deadlines:
+def deadlines_of(plan: Plan, provider: Provider) -> tuple[Deadlines, Deadlines]:
+    """What this call is given, and what it is given of: the provider's own."""
+    own = provider.deadlines if plan.request.stream else provider.deadlines_unstreamed
     left_s = _time_left(plan)
-    if left_s is None or left_s >= deadlines.total_s:
-        return deadlines
-    return replace(deadlines, total_s=left_s)
+    if left_s is None or left_s >= own.total_s:
+        return own, own
+    return replace(own, total_s=left_s), own
 
 
 async def read_refusal(

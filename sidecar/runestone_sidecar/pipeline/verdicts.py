@@ -155,7 +155,7 @@ def row_of_fault(fault: faults.UpstreamFault) -> Row:
             return FAULTS[faults.LostMidBody]
     if isinstance(fault, faults.LostMidBody) and fault.held_up:
         return HELD_UP
-    if isinstance(fault, faults.TotalTimeout) and fault.phase is faults.Phase.BODY:
+    if isinstance(fault, faults.TotalTimeout) and fault.begun:
         return OUT_OF_TIME
     return next(FAULTS[kind] for kind in type(fault).__mro__ if kind in FAULTS)
 

@@ -101,7 +101,13 @@ class IdleTimeout(UpstreamFault):
 
 
 class TotalTimeout(UpstreamFault):
+    """`begun`: a byte of the body had come."""
+
     kind = "total_timeout"
+
+    def __init__(self, phase: Phase, *, begun: bool = False) -> None:
+        super().__init__(phase)
+        self.begun = begun
 
 
 class ConnectionLost(UpstreamFault):

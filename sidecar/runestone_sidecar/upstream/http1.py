@@ -388,7 +388,7 @@ class Connection(asyncio.Protocol):
             return
         now = self._loop.time() + TIMER_GRAIN_S
         if now >= self._total_at:
-            self._fail(TotalTimeout(_phase(response)))
+            self._fail(TotalTimeout(_phase(response), begun=self._flowing))
         elif now >= self._due_at():
             timeout = IdleTimeout if self._flowing else FirstByteTimeout
             self._fail(timeout(_phase(response)))

@@ -53,6 +53,12 @@ def test_phases_end_with_the_whole() -> None:
     assert Timeouts(connect=PositiveDuration("1s")).connect_ms == 1_000
 
 
+def test_no_first_byte_limit_without_streaming_that_nobody_asked_for() -> None:
+    asked = Timeouts(first_byte=PositiveDuration("20s"))
+    assert (Timeouts().first_byte_unstreamed_ms, asked.first_byte_unstreamed_ms) == (600_000, None)
+    assert asked.first_byte_ms == 20_000
+
+
 def test_backoff_starts_within_its_bound() -> None:
     assert Retry().initial_backoff_ms == 250
     assert Retry(max_backoff=PositiveDuration("100ms")).initial_backoff_ms == 100

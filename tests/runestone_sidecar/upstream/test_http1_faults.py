@@ -192,6 +192,15 @@ async def test_total_timeout_cuts_a_drip_that_is_never_idle(client: Client) -> N
             await drained(client, provider, deadlines(idle_s=1, total_s=2 * SOON_S))
         assert 2 * SOON_S - 0.01 <= time.monotonic() - started_s < 2 * SOON_S + 10
         assert caught.value.phase is Phase.BODY
+        assert caught.value.begun
+
+
+async def test_total_timeout_after_a_head_alone(client: Client) -> None:
+    async with Provider([head(), hang()]) as provider:
+        with pytest.raises(TotalTimeout) as caught:
+            await drained(client, provider, deadlines(total_s=SOON_S))
+        assert caught.value.phase is Phase.BODY
+        assert not caught.value.begun
 
 
 async def test_slow_drip_within_the_limits_is_kept(client: Client) -> None:
