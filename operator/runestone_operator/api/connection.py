@@ -104,8 +104,10 @@ class CircuitBreaker(ApiModel):
     """Leaves a provider alone after repeated failures, then tries it with care."""
 
     failure_threshold: Annotated[int, Field(ge=1, le=1000)] = 5
-    """Failures within `window` that open the breaker; as many successes in a row make it forget
-    them. Refusals of a request, of a key or for a rate limit are no failures."""
+    """Failures that open the breaker: so many within `window`, fewer requests answered meanwhile,
+    and not all of one and the same request where another is answered. A provider that answers
+    nobody opens it whoever asks. Refusals of a request, of a key or for a rate limit are no
+    failures."""
     window: PositiveDuration = PositiveDuration("30s")
     """Time in which failures are counted together."""
     open_for: PositiveDuration = PositiveDuration("30s")

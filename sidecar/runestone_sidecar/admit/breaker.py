@@ -5,7 +5,10 @@ outside. Its state outlives reloads; the rules are those of the configuration in
 """
 
 from collections import deque
+from collections.abc import Hashable
+from dataclasses import dataclass
 from enum import IntEnum
+from math import inf
 
 from runestone_contract.config import CircuitBreaker
 
@@ -18,19 +21,37 @@ class State(IntEnum):
     OPEN = 2
 
 
-class Breaker:
-    """Closed until there are `failure_threshold` failures within the window.
+@dataclass(slots=True)
+class Failure:
+    at_s: float
+    request: Hashable
+    answered_before: int
 
-    As many successes in a row make it forget them: at thousands of requests a second even a rare
-    failure comes often within any window, and none of that is an outage.
+
+class Breaker:
+    """Closed until the last `failure_threshold` failures are an outage; `_is_outage` says when.
+
+    A request is known by whatever tells it from others. Who was answered is kept even while all is
+    well: how else to know, at the first failures, that others fare better?
     """
 
-    __slots__ = ("_failures", "_open_until_s", "_probes", "_successes", "state")
+    __slots__ = (
+        "_answered",
+        "_answered_last",
+        "_answered_last_s",
+        "_answered_other_s",
+        "_failures",
+        "_open_until_s",
+        "_probes",
+        "state",
+    )
 
     def __init__(self) -> None:
         self.state = State.CLOSED
-        self._failures: deque[float] = deque()  # when, oldest first
-        self._successes = 0  # since the last failure
+        self._failures: deque[Failure] = deque()  # the last, oldest first
+        self._answered = 0  # while there are failures
+        self._answered_last: Hashable = None
+        self._answered_last_s = self._answered_other_s = -inf  # when, and when another than that
         self._open_until_s = 0.0
         self._probes = 0  # under way
 
@@ -66,25 +87,47 @@ class Breaker:
         self._probes += 1
         return Probe(self)
 
+    def answered(self, request: Hashable, now_s: float) -> None:
+        """Said of every request that was, probes too."""
+        if request != self._answered_last:
+            self._answered_last, self._answered_other_s = request, self._answered_last_s
+        self._answered_last_s = now_s
+
     # --- requests that were let through while it was closed; late ones change nothing
 
     def succeeded(self, rules: CircuitBreaker) -> None:
+        """As many in a row as there would have to be failures: none of these is of an outage."""
         if not self._failures or not self.closed:
             return
-        self._successes += 1
-        if self._successes >= rules.failure_threshold:
+        self._answered += 1
+        if self._answered - self._failures[-1].answered_before >= rules.failure_threshold:
             self._failures.clear()
 
-    def failed(self, rules: CircuitBreaker, now_s: float) -> None:
+    def failed(self, rules: CircuitBreaker, request: Hashable, now_s: float) -> None:
         if not self.closed:
             return
-        failures, horizon_s = self._failures, now_s - rules.window_ms / 1000
-        while failures and failures[0] <= horizon_s:
-            failures.popleft()
-        failures.append(now_s)
-        self._successes = 0
-        if len(failures) >= rules.failure_threshold:
+        self._failures.append(Failure(now_s, request, self._answered))
+        while len(self._failures) > rules.failure_threshold:
+            self._failures.popleft()
+        if len(self._failures) == rules.failure_threshold and self._is_outage(rules, now_s):
             self.open(rules, now_s)
+
+    def _is_outage(self, rules: CircuitBreaker, now_s: float) -> bool:
+        """Of so many failures: they came within the window, and more of them than answers since the
+        first. A prompt that nobody could answer is none, however often it is sent: where several
+        are of one request, no other was answered within the window.
+        """
+        first, horizon_s = self._failures[0], now_s - rules.window_ms / 1000
+        if first.at_s <= horizon_s:
+            return False
+        if self._answered - first.answered_before >= len(self._failures):
+            return False
+        if len(self._failures) == 1 or any(
+            each.request != first.request for each in self._failures
+        ):
+            return True
+        is_last = self._answered_last == first.request
+        return (self._answered_other_s if is_last else self._answered_last_s) <= horizon_s
 
     # --- inside, and for Probe
 

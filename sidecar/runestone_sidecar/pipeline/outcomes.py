@@ -4,6 +4,7 @@ What counts for what is the table's business (verdicts.py).
 """
 
 import logging
+from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import Final
 
@@ -32,6 +33,7 @@ class Turn:
     """One request at one provider: its tries, and the credential that is used."""
 
     load: ProviderLoad
+    request: Hashable = None  # whose turn it is, as breakers tell them apart; None: a health check
     credential: int = 0  # by position
     probe: Probe | None = None  # while the breaker is half-open
     tries: int = 1
@@ -50,12 +52,12 @@ class Outcomes:
         self._load = load
         self._traffic = traffic
 
-    def enter(self, offer: Offer) -> Turn:
+    def enter(self, offer: Offer, request: Hashable) -> Turn:
         """Raises AttemptFailed where the provider is to be left alone by now."""
         load = self._load.of(offer.provider.id)
         if not load.marred:
-            return Turn(load, used=_FIRST)
-        turn = Turn(load)
+            return Turn(load, request, used=_FIRST)
+        turn = Turn(load, request)
         provider, now_s = offer.provider, self._load.now_s()
         held = holding(load, offer, now_s)
         if held is not None:
@@ -71,12 +73,13 @@ class Outcomes:
         return probe
 
     def succeeded(self, provider: Provider, turn: Turn, model: str) -> None:
-        load = turn.load
+        load, now_s = turn.load, self._load.now_s()
         if not load.marred:
+            load.breaker.answered(turn.request, now_s)
             return
         before = load.breaker.state
         self._count(Sign.ALIVE, provider, turn)
-        load.observe_outcome(1.0, self._load.now_s())
+        load.observe_outcome(1.0, now_s)
         if load.cooldowns.succeeded(provider.credentials[turn.credential], model):
             log.info("provider %s: serves again with credential %s", *_where(provider, turn))
         self._tell_breaker(provider, load, before)
@@ -127,12 +130,14 @@ class Outcomes:
 
     def _count(self, sign: Sign, provider: Provider, turn: Turn) -> None:
         rules, breaker, probe = provider.breaker, turn.load.breaker, turn.probe
+        now_s = self._load.now_s()
         if sign is Sign.FAILURE:
             if probe is not None:
-                probe.failed(rules, self._load.now_s())
+                probe.failed(rules, now_s)
             else:
-                breaker.failed(rules, self._load.now_s())
+                breaker.failed(rules, turn.request, now_s)
         elif sign is Sign.ALIVE:
+            breaker.answered(turn.request, now_s)
             if probe is not None:
                 probe.succeeded()
             else:

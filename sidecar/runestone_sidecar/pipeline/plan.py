@@ -31,6 +31,12 @@ class Plan:
     max_output_tokens: int | None  # as the client bounds them
     deadline_s: float | None  # on the event loop's clock; None: only the providers' own limits
 
+    @property
+    def likeness(self) -> tuple[str, str, int]:
+        """The same of requests that are most likely the same: sent again, say. Costs no look at
+        what they hold."""
+        return self.principal.id, self.request.model, self.input_tokens
+
 
 @dataclass(slots=True)
 class Record:

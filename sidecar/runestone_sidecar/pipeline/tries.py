@@ -74,7 +74,7 @@ class Tries(Generic[P, A]):
     async def _offer(self, plan: P, offer: Offer, record: Record, *, is_last: bool) -> A:
         """One provider: its credentials in turn, its retries. Raises AttemptFailed."""
         provider, events = offer.provider, record.events
-        turn = self._outcomes.enter(offer)
+        turn = self._outcomes.enter(offer, plan.likeness)
         try:
             while True:
                 events.emit(_START, record, provider=provider.id)

@@ -67,7 +67,7 @@ class World:
 
     def trip(self, name: str) -> None:
         load = self.load(name)
-        load.breaker.failed(RULES, self.now_s)
+        load.breaker.failed(RULES, "request", self.now_s)
         load.settle()
 
     def sicken(self, name: str) -> None:

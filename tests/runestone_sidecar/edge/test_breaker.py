@@ -18,7 +18,7 @@ from runestone_contract.config import (
 )
 from runestone_testing import bundles
 from runestone_testing import provider as scripts
-from runestone_testing.gateway import gateway
+from runestone_testing.gateway import gateway, question
 from runestone_testing.outage import (
     BROKEN,
     MAIN,
@@ -53,6 +53,42 @@ async def test_an_outage_is_not_hammered(tmp_path: Path, tries: int) -> None:
         one.answer = OK
         for _ in range(15):
             assert provider_of(await found.chat()) == MAIN
+
+
+@pytest.mark.parametrize(
+    ("path", "asked"),
+    [
+        pytest.param("/chat/completions", question(user="poison, and a tale"), id="chat"),
+        pytest.param(
+            "/responses", {"model": "gpt-4o-mini", "input": "poison, and a tale"}, id="translated"
+        ),
+    ],
+)
+async def test_a_prompt_that_always_fails_is_no_outage(
+    tmp_path: Path, path: str, asked: dict[str, object]
+) -> None:
+    def judge(request: scripts.Request) -> bytes:
+        return BROKEN if b"poison" in request.body else OK
+
+    retry = Retry(max_attempts=2, initial_backoff_ms=1, max_backoff_ms=2)
+    async with two(tmp_path, judge, retry=retry) as (found, _, one, _2):
+        assert provider_of(await found.chat()) == MAIN
+        for _ in range(10):
+            assert provider_of(await found.client.post(path, json=asked)) == SPARE
+        assert len(one.requests) == 21
+        assert provider_of(await found.chat()) == MAIN
+        assert breaker_of(found) == "CLOSED"
+
+
+async def test_a_provider_that_is_down_is_left_alone_whoever_asks(tmp_path: Path) -> None:
+    async with two(tmp_path, OK) as (found, _, one, _2):
+        for _ in range(5):
+            assert provider_of(await found.chat()) == MAIN
+        one.answer = BROKEN
+        for _ in range(5):
+            assert provider_of(await found.chat()) == SPARE
+        assert breaker_of(found) == "OPEN"
+        assert len(one.requests) == 5 + RULES.failure_threshold
 
 
 async def test_nobody_well_is_told_at_once(tmp_path: Path) -> None:

@@ -53,7 +53,7 @@ class Bench:
 
     def trip(self, found: Snapshot) -> None:
         for _ in range(RULES.failure_threshold):
-            self.load.breaker.failed(one(found).breaker, self.now_s)
+            self.load.breaker.failed(one(found).breaker, "request", self.now_s)
         self.load.settle()
 
 
@@ -157,11 +157,11 @@ async def test_a_list_among_failures_is_no_success() -> None:
     """Requests fail and the list is fine: that is no reason to forget the failures."""
     async with scripts.Provider(LIST) as provider, bench() as it:
         found = snapshot(provider.url)
-        it.load.breaker.failed(RULES, 0.0)
+        it.load.breaker.failed(RULES, "request", 0.0)
         it.load.settle()
         for _ in range(5):
             await it.check(found)
-        it.load.breaker.failed(RULES, 0.0)
+        it.load.breaker.failed(RULES, "request", 0.0)
     assert it.load.breaker.state is State.OPEN
 
 
