@@ -53,6 +53,7 @@ def decide(snapshot: Snapshot, question: dict[str, Any]) -> dict[str, Any]:
         answer["asked"] = {
             "model": query.model,
             "needs": sorted(query.needs),
+            "prefers": sorted(query.prefers),
             "input_tokens": query.input_tokens,
             "output_tokens": query.output_tokens,
         }

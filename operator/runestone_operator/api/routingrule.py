@@ -40,7 +40,7 @@ class Match(ApiModel):
     headers: MatchHeaders | None = None
     """Request headers, by lower-case name, and the exact values that they must have."""
     capabilities: Capabilities | None = None
-    """What the request needs, such as Vision for one with images; all of them."""
+    """What the request needs or prefers, such as Vision for one with images; all of them."""
 
     @property
     def is_empty(self) -> bool:

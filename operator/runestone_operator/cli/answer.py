@@ -90,8 +90,9 @@ def _asked(asked: Mapping[str, Any]) -> str | None:
     if not asked:
         return None
     needs = f", needs {' and '.join(asked['needs'])}" if asked.get("needs") else ""
+    prefers = f", prefers {' and '.join(asked['prefers'])}" if asked.get("prefers") else ""
     tokens = f"about {asked['input_tokens']} tokens in, up to {asked['output_tokens']} out"
-    return f"{asked['model']}{needs}; {tokens}"
+    return f"{asked['model']}{needs}{prefers}; {tokens}"
 
 
 def _order(order: list[Mapping[str, Any]]) -> Iterator[str]:

@@ -27,7 +27,7 @@ from runestone_sidecar.config.snapshot import (
 )
 from runestone_sidecar.errors import BadRequest, GatewayError, ModelNotFound, NoProvider
 from runestone_sidecar.upstream.surfaces.base import Surface
-from runestone_sidecar.upstream.surfaces.codec import can_serve
+from runestone_sidecar.upstream.surfaces.codec import can_serve, is_native
 
 # Estimates are not counts: only what is far too long for a model is kept from it here.
 CONTEXT_MARGIN: Final = 1.25
@@ -59,6 +59,7 @@ class Query:
     user: str | None
     header: Callable[[str], str | None]
     windows: int = 1  # context windows that the input may fill
+    prefers: frozenset[str] = frozenset()  # capabilities by which offers are put in order
 
 
 @dataclass(slots=True)
@@ -115,9 +116,10 @@ class Router:
         if rule.by_cost:
             by_price = by_cost(offers, query.input_tokens, query.output_tokens)
             offers = [*healthy_first(self.load, by_price)]
+        offers = _fit_first(offers, query)
         if rule.fallbacks:
             spare, _ = self._offers(rule.fallbacks, model, query, trace)
-            offers += [offer for offer in spare if offer not in offers]
+            offers += [offer for offer in _fit_first(spare, query) if offer not in offers]
             known = known or any(_offers_it(target, model) for target in rule.fallbacks)
         if not known:
             raise model_not_found(query.model)
@@ -242,7 +244,7 @@ def _first_match(policy: Policy, principal: Principal, model: str, query: Query)
 def _applies(match: Match, principal: Principal, model: str, query: Query) -> bool:
     return (
         _concerns(match, principal, model, query.model)
-        and (not match.capabilities or query.needs.issuperset(match.capabilities))
+        and (not match.capabilities or (query.needs | query.prefers).issuperset(match.capabilities))
         and all(query.header(name) == value for name, value in match.headers)
     )
 
@@ -254,6 +256,20 @@ def _concerns(match: Match, principal: Principal, *names: str) -> bool:
         and (not match.tenants or principal.tenant in match.tenants)
         and (not match.api_keys or principal.name in match.api_keys)
     )
+
+
+def _fit_first(offers: list[Offer], query: Query) -> list[Offer]:
+    """Behind the others goes who would refuse what the request prefers."""
+    if not query.prefers or len(offers) < 2:
+        return offers
+    return sorted(offers, key=lambda offer: _would_refuse(offer, query))
+
+
+def _would_refuse(offer: Offer, query: Query) -> bool:
+    dialect, capabilities = offer.provider.dialect, offer.capabilities
+    assert dialect is not None  # it is usable
+    lacks = bool(capabilities) and not capabilities >= query.prefers
+    return lacks and is_native(query.surface, dialect, capabilities)
 
 
 def _usable(offer: Offer, query: Query, trace: Trace | None) -> bool:

@@ -103,6 +103,7 @@ def build_query(incoming: Incoming) -> Query:
         user=traits.user,
         header=incoming.header,
         windows=traits.windows,
+        prefers=traits.prefers,
     )
 
 

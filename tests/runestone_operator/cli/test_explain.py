@@ -73,6 +73,14 @@ def test_the_order_the_costs_and_why_not_the_others(
     ]
 
 
+def test_what_a_request_prefers_is_told(shop: Shop, capsys: pytest.CaptureFixture[str]) -> None:
+    body = {"model": "smart", "messages": [{"role": "user"}], "reasoning_effort": "high"}
+    file = shop.path.parent / "request.json"
+    file.write_text(json.dumps(body))
+    _, lines = explain(capsys, shop, "--request", str(file))
+    assert "needs Chat, prefers Reasoning; about" in lines[1]
+
+
 def test_what_a_request_needs_decides(with_spare: Shop, capsys: pytest.CaptureFixture[str]) -> None:
     image = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}
     body = {"model": "gpt-4o", "messages": [{"role": "user", "content": [image]}]}

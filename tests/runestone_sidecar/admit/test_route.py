@@ -22,8 +22,10 @@ from runestone_sidecar.admit.route import Query, Router, Trace, visible_models
 from runestone_sidecar.config.build import Credentials
 from runestone_sidecar.config.snapshot import Principal, Snapshot
 from runestone_sidecar.errors import BadRequest, ModelNotFound, NoProvider
+from runestone_sidecar.upstream.surfaces.base import Surface
 from runestone_sidecar.upstream.surfaces.chat import OPENAI_CHAT
 from runestone_sidecar.upstream.surfaces.embeddings import EMBEDDINGS
+from runestone_sidecar.upstream.surfaces.messages import MESSAGES
 from runestone_testing import bundles
 
 CREDENTIALS = Credentials(digest="", values={"cred-a": bundles.PROVIDER_KEY})
@@ -126,6 +128,7 @@ def test_the_first_rule_that_matches_wins() -> None:
         pytest.param(Match(headers=(("x-experiment", "no"),)), False, id="other-header"),
         pytest.param(Match(capabilities=("Tools",)), True, id="capability-needed"),
         pytest.param(Match(capabilities=("Vision",)), False, id="capability-not-needed"),
+        pytest.param(Match(capabilities=("Tools", "Reasoning")), True, id="capability-preferred"),
         pytest.param(Match(models=("m",), tenants=("other",)), False, id="all-parts-must-match"),
     ],
 )
@@ -135,7 +138,11 @@ def test_each_part_of_a_match(match: Match, hit: bool) -> None:
         Rule(name="rest", targets=(Target(pool="shop/one"),)),
     )
     found = snapshot(pool("one", provider("a")), pool("two", provider("b")), rules=rules)
-    asked = query(needs=frozenset({"Chat", "Tools"}), header={"x-experiment": "ab"}.get)
+    asked = query(
+        needs=frozenset({"Chat", "Tools"}),
+        prefers=frozenset({"Reasoning"}),
+        header={"x-experiment": "ab"}.get,
+    )
     assert order(found, asked) == (["two/b"] if hit else ["one/a"])
 
 
@@ -252,6 +259,55 @@ def test_unavailable_and_unable_providers_are_left_out_with_a_reason() -> None:
         "keyless": "CredentialsMissing",
         "alien": "DialectUnknown",
     }
+
+
+REASONING = frozenset({"Reasoning"})
+
+
+def stating(*capabilities: str, dollars: int = 1) -> Model:
+    return priced("m", dollars).model_copy(update={"capabilities": capabilities})
+
+
+@pytest.mark.parametrize(
+    ("surface", "expected"),
+    [
+        pytest.param(OPENAI_CHAT, ["unknown", "able", "claude", "cheap"], id="as-it-is"),
+        pytest.param(MESSAGES, ["cheap", "unknown", "able", "claude"], id="translated"),
+    ],
+)
+def test_who_would_refuse_what_is_preferred_goes_last(
+    surface: Surface, expected: list[str]
+) -> None:
+    """Translations drop what a model cannot do: where nobody refuses, the order stays."""
+    found = snapshot(
+        pool(
+            "one",
+            provider("cheap", stating("Chat", dollars=1)),
+            provider("unknown", stating(dollars=2)),
+            provider("able", stating("Chat", "Reasoning", dollars=3)),
+            provider("claude", stating("Chat", dollars=4), dialect="Anthropic"),
+        ),
+        policy="Cost",
+    )
+    names = [name.removeprefix("one/") for name in order(found, query(surface=surface))]
+    assert names == ["cheap", "unknown", "able", "claude"]
+    asked = query(surface=surface, prefers=REASONING)
+    assert [name.removeprefix("one/") for name in order(found, asked)] == expected
+
+
+def test_a_preference_makes_no_fallback_a_target_and_keeps_nobody_out() -> None:
+    rule = Rule(
+        name="r",
+        targets=(Target(pool="shop/one"),),
+        fallbacks=(Target(pool="shop/two"), Target(pool="shop/three")),
+    )
+    found = snapshot(
+        pool("one", provider("plain", stating("Chat"))),
+        pool("two", provider("spare", stating("Chat"))),
+        pool("three", provider("able", stating("Chat", "Reasoning"))),
+        rules=(rule,),
+    )
+    assert order(found, query(prefers=REASONING)) == ["one/plain", "three/able", "two/spare"]
 
 
 def test_a_known_model_that_nobody_can_serve_now_is_no_provider() -> None:

@@ -35,6 +35,7 @@ from runestone_sidecar.upstream.surfaces.base import Surface
 from runestone_sidecar.upstream.surfaces.codec import can_serve, codec_for
 from runestone_sidecar.upstream.surfaces.count_tokens import COUNT_TOKENS
 from runestone_sidecar.upstream.surfaces.passthrough import PASSTHROUGH
+from runestone_sidecar.upstream.surfaces.preferences import PREFERENCES
 
 ROOT = Path(__file__).resolve().parents[3]
 FILE = ROOT / "sidecar" / "TABLES.md"
@@ -72,6 +73,14 @@ to true in its body, and each chunk with a `usage` and no `choices` is taken out
 """
 
 PAIRS_HEAD: Final = ("client's API", "a model needs", "provider", "as it is", "as a chat")
+
+PREFERRED: Final = """\
+### What a request prefers
+
+It is kept from no model. Where the client's API is the provider's own, a model that states its
+capabilities, and not this one, goes behind the others of the rule's targets or fallbacks, for it
+would most likely refuse the field. A rule's `match.capabilities` counts it like a need.
+"""
 
 TRANSLATIONS: Final = """\
 ## What becomes of each field
@@ -150,6 +159,9 @@ def render() -> str:
     sections = [
         HEAD,
         PAIRS + "\n" + table(PAIRS_HEAD, pairs()),
+        PREFERRED
+        + "\n"
+        + table(("client's API", "field", "prefers", "where it is"), preferences()),
         TRANSLATIONS,
         *translations(),
         ERRORS + "\n" + verdicts.markdown(),
@@ -182,6 +194,12 @@ def pairs() -> Iterator[tuple[str, ...]]:
                 asked = ["not possible", "not possible"]
             shown = f"`{path}`" if path.startswith("/") else path
             yield shown, needs_of(surface), name, *(each or "no" for each in asked)
+
+
+def preferences() -> Iterator[tuple[str, ...]]:
+    for path, surface in APIS.items():
+        for each in PREFERENCES.get(surface.name, ()):
+            yield f"`{path}`", f"`{each.field}`", f"`{each.capability}`", each.how
 
 
 def needs_of(surface: Surface) -> str:

@@ -17,9 +17,11 @@ DOES_NOT_REASON: Final = re.compile(
     _START + r"(?:gpt-[34]|gpt-5(?:\.\d)?-chat|chatgpt-4|(?:open-)?mi[sx]tral-|ministral|codestral"
     r"|devstral|pixtral|llama|meta-llama|gemma|command-|phi-?\d)"
 )
+CALLS_ONE_TOOL: Final = re.compile(_START + r"o\d")
 _is_openais: Final = OPENAIS.search
 _wants_its_reasoning: Final = WANTS_ITS_REASONING.search
 _does_not_reason: Final = DOES_NOT_REASON.search
+_calls_one_tool: Final = CALLS_ONE_TOOL.search
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +38,9 @@ FITTED: Final[Mapping[str, Fitted]] = {
     ),
     "reasoning_effort": Fitted(
         "dropped, as a hint, for models that are known not to reason", DOES_NOT_REASON
+    ),
+    "parallel_tool_calls": Fitted(
+        "dropped for models that call one tool at a time, and refuse to be told", CALLS_ONE_TOOL
     ),
     "reasoning_content": Fitted(
         "of a message: kept only for models that refuse a tool call without their own",
@@ -57,6 +62,8 @@ def fitted(body: Mapping[str, Any], upstream: str) -> dict[str, Any]:
         fields["max_tokens"] = limit
     if "reasoning_effort" in fields and _does_not_reason(name):
         del fields["reasoning_effort"]
+    if "parallel_tool_calls" in fields and _calls_one_tool(name):
+        del fields["parallel_tool_calls"]
     unsaid = {"thinking_blocks"}
     if not _wants_its_reasoning(name):
         unsaid.add("reasoning_content")

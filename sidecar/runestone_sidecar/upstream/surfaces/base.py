@@ -11,6 +11,7 @@ from typing import Any, Final, Protocol
 
 from runestone_sidecar.errors import BadRequest, GatewayError
 from runestone_sidecar.upstream.dialects.base import Request
+from runestone_sidecar.upstream.surfaces.preferences import NOTHING
 
 MAX_MODEL_LENGTH: Final = 256
 
@@ -25,6 +26,7 @@ class Traits:
     max_output_tokens: int | None  # as the client bounds it, over all choices; None: it does not
     user: str | None  # the end user that the client names, for sticky splits
     windows: int = 1  # inputs that need not share a context window
+    prefers: frozenset[str] = NOTHING  # capabilities too; see preferences
 
 
 class ChatSink(Protocol):

@@ -14,6 +14,7 @@ from runestone_sidecar.upstream.surfaces.base import (
     text_or_none,
 )
 from runestone_sidecar.upstream.surfaces.envelope import envelope, error_frame
+from runestone_sidecar.upstream.surfaces.preferences import OF_CHAT, preferred
 
 _FIELD_NEEDS: Final = (("stream", "Streaming"), ("tools", "Tools"), ("logprobs", "Logprobs"))
 _PART_NEEDS: Final = {"image_url": "Vision", "input_audio": "Audio"}
@@ -37,6 +38,7 @@ class Chat:
             needs=needs_of(body),
             max_output_tokens=limit * (body.get("n") or 1) if limit else None,
             user=text_or_none(body.get("user")),
+            prefers=preferred(body, OF_CHAT),
         )
 
     def is_native(self, capabilities: frozenset[str]) -> bool:

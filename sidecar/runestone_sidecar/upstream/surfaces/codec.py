@@ -25,11 +25,14 @@ from runestone_sidecar.upstream.surfaces.base import ChatSink, Surface, Translat
 from runestone_sidecar.upstream.surfaces.translated_refusal import error_within, reworded
 
 
+def is_native(surface: Surface, dialect: Dialect, capabilities: frozenset[str]) -> bool:
+    """Whether such a model is asked as the client asked."""
+    return surface.name in dialect.native and surface.is_native(capabilities)
+
+
 def can_serve(surface: Surface, dialect: Dialect, capabilities: frozenset[str]) -> bool:
     """Whether a model of these capabilities can be asked this at all."""
-    if surface.name in dialect.native and surface.is_native(capabilities):
-        return True
-    if surface.name == "chat":
+    if is_native(surface, dialect, capabilities) or surface.name == "chat":
         return True
     return surface.translator is not None and (not capabilities or "Chat" in capabilities)
 

@@ -7,6 +7,7 @@ from runestone_sidecar.errors import BadRequest, GatewayError
 from runestone_sidecar.upstream.surfaces.base import Surface, Traits
 from runestone_sidecar.upstream.surfaces.messages import FORWARDED, check_conversation, needs_of
 from runestone_sidecar.upstream.surfaces.messages_envelope import envelope, error_event
+from runestone_sidecar.upstream.surfaces.preferences import OF_MESSAGES, preferred
 
 
 class CountTokens:
@@ -20,7 +21,12 @@ class CountTokens:
             raise BadRequest("A count cannot be streamed.", param="stream")
 
     def traits(self, body: Mapping[str, Any]) -> Traits:
-        return Traits(needs=needs_of(body), max_output_tokens=0, user=None)
+        return Traits(
+            needs=needs_of(body),
+            max_output_tokens=0,
+            user=None,
+            prefers=preferred(body, OF_MESSAGES),
+        )
 
     def is_native(self, capabilities: frozenset[str]) -> bool:
         return True

@@ -19,6 +19,7 @@ from runestone_sidecar.upstream.surfaces.messages_params import param_of_chat
 from runestone_sidecar.upstream.surfaces.messages_reply import read_message
 from runestone_sidecar.upstream.surfaces.messages_request import to_chat
 from runestone_sidecar.upstream.surfaces.messages_stream import MessagesSink
+from runestone_sidecar.upstream.surfaces.preferences import OF_MESSAGES, preferred
 
 FORWARDED: Final = frozenset({b"anthropic-beta", b"anthropic-version"})
 
@@ -59,6 +60,7 @@ class Messages:
             needs=needs_of(body),
             max_output_tokens=body["max_tokens"],
             user=text_or_none(metadata.get("user_id")) if metadata else None,
+            prefers=preferred(body, OF_MESSAGES),
         )
 
     def is_native(self, capabilities: frozenset[str]) -> bool:

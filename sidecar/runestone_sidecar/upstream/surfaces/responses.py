@@ -15,6 +15,7 @@ from runestone_sidecar.upstream.surfaces.base import (
     text_or_none,
 )
 from runestone_sidecar.upstream.surfaces.envelope import envelope
+from runestone_sidecar.upstream.surfaces.preferences import OF_RESPONSES, preferred
 from runestone_sidecar.upstream.surfaces.responses_events import error_event
 from runestone_sidecar.upstream.surfaces.responses_params import param_of_chat
 from runestone_sidecar.upstream.surfaces.responses_reply import read_completion
@@ -50,6 +51,7 @@ class Responses:
             needs=CHAT.union(_needs(body)),
             max_output_tokens=body.get("max_output_tokens"),
             user=text_or_none(body.get("safety_identifier")) or text_or_none(body.get("user")),
+            prefers=preferred(body, OF_RESPONSES),
         )
 
     def is_native(self, capabilities: frozenset[str]) -> bool:

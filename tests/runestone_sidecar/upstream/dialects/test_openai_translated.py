@@ -65,6 +65,14 @@ def test_a_model_is_sent_what_it_takes(upstream: str, expected: tuple[str, bool,
     assert "reasoning_content" in THOUGHT, "the request is shared by all attempts"
 
 
+@pytest.mark.parametrize("upstream", ["o3-mini", "openai/o4-mini", "gpt-5", "solo3"])
+def test_who_calls_one_tool_at_a_time_is_not_told_to(upstream: str) -> None:
+    kept = not upstream.startswith("o")
+    assert (
+        "parallel_tool_calls" in render(upstream, BODY | {"parallel_tool_calls": False})
+    ) is kept
+
+
 @pytest.mark.parametrize("messages", [None, "x", ["x", 5]], ids=["null", "a string", "strings"])
 def test_what_is_no_message_is_the_providers_to_judge(messages: Any) -> None:
     body = {"model": "alias", "messages": messages}
