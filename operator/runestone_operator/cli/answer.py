@@ -18,6 +18,10 @@ _WITH_DETAIL: Final = {
     "ContextWindow": "the request is too long for it: {}",
     "NotOfThisApi": "cannot be asked through this endpoint: {}",
 }
+_NOT_KNOWN: Final = (
+    "Open breakers and cooldowns are not counted in: only a running sidecar knows them, and tells "
+    "at /health/providers of its health port."
+)
 
 
 def complete(answer: dict[str, Any], config: wire.Config) -> None:
@@ -78,6 +82,7 @@ def words(answer: Mapping[str, Any]) -> Iterator[str]:
     if order := answer.get("order"):
         yield ""
         yield from _order(order)
+        yield _NOT_KNOWN
     if rejected := answer.get("rejected"):
         yield ""
         yield "Not used:"

@@ -67,6 +67,7 @@ def test_the_order_the_costs_and_why_not_the_others(
     assert " ".join(first[5:]) == "(tried first)"
     assert second[1:3] == ["default/spare/text-only", "house"]
     assert " ".join(second[5:]) == "(then, if that fails)"
+    assert [line for line in lines if "/health/providers" in line] == [lines[9]]
     assert lines[lines.index("Not used:") + 1 :] == [
         "  default/spare/locked  house:"
         " its credentials are missing: their Secret or key was not found"
