@@ -38,8 +38,8 @@ from runestone_sidecar.pipeline.forward import (
     check_account,
     check_unrestricted,
 )
+from runestone_sidecar.pipeline.other_models import check_other_models
 from runestone_sidecar.pipeline.plan import Record, Routing
-from runestone_sidecar.pipeline.prepare import check_other_models
 from runestone_sidecar.pipeline.spending import reserve
 from runestone_sidecar.telemetry.traffic import NONE
 from runestone_sidecar.upstream.dialects.base import Request

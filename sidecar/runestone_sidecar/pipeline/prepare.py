@@ -1,13 +1,13 @@
 """A parsed request -> a Plan: what it needs, roughly how large it is, where it may go. No I/O."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Final
 
 from runestone_sidecar.admit.route import Query, Router, Trace
 from runestone_sidecar.config.snapshot import Principal, Snapshot
-from runestone_sidecar.errors import PermissionDenied
+from runestone_sidecar.pipeline.other_models import check_other_models
 from runestone_sidecar.pipeline.plan import Plan
 from runestone_sidecar.upstream.dialects.base import AsksUsage, Request
 from runestone_sidecar.upstream.surfaces.base import Surface
@@ -16,7 +16,6 @@ from runestone_sidecar.upstream.tokens import estimate_request
 OUTPUT_TOKENS: Final = 512  # expected where the request sets no limit
 SMALL_BODY_BYTES: Final = 2_048
 BYTES_PER_TOKEN: Final = 4  # of a small body, JSON's own characters and all
-OTHER_MODELS: Final = ("models", "fallbacks")  # of OpenRouter, of LiteLLM
 LARGE_PARTS: Final = frozenset({"Vision", "Audio"})  # a short URL may stand for a thousand tokens
 
 
@@ -75,20 +74,6 @@ def _asks_usage(principal: Principal, request: Request) -> bool:
         and (limits.tokens_per_minute is not None or limits.budget is not None)
         and not request.include_usage
     )
-
-
-def check_other_models(principal: Principal, body: Mapping[str, Any]) -> None:
-    """Some providers take other models where the one asked for fails, which a request can see to.
-
-    Raises PermissionDenied, for a key that may use certain models only.
-    """
-    if principal.allowed_models:
-        for name in OTHER_MODELS:
-            if body.get(name):
-                raise PermissionDenied(
-                    f"This API key may use certain models only, and '{name}' may name others.",
-                    param=name,
-                )
 
 
 def build_query(incoming: Incoming) -> Query:

@@ -2,100 +2,21 @@
 
 import random
 from collections import Counter
-from collections.abc import Mapping
 
 import pytest
 
 from runestone_contract.config import (
-    Config,
     Match,
     Model,
-    Policy,
-    Pool,
-    Prices,
-    Provider,
     Rule,
     Target,
 )
 from runestone_sidecar.admit.load import LoadStore
-from runestone_sidecar.admit.route import Query, Router, Trace, visible_models
-from runestone_sidecar.config.build import Credentials
-from runestone_sidecar.config.snapshot import Principal, Snapshot
+from runestone_sidecar.admit.route import Router, Trace, visible_models
+from runestone_sidecar.config.snapshot import Snapshot
 from runestone_sidecar.errors import BadRequest, ModelNotFound, NoProvider
-from runestone_sidecar.upstream.surfaces.base import Surface
-from runestone_sidecar.upstream.surfaces.chat import OPENAI_CHAT
 from runestone_sidecar.upstream.surfaces.embeddings import EMBEDDINGS
-from runestone_sidecar.upstream.surfaces.messages import MESSAGES
-from runestone_testing import bundles
-
-CREDENTIALS = Credentials(digest="", values={"cred-a": bundles.PROVIDER_KEY})
-URL = "http://127.0.0.1:1/v1"
-
-
-def snapshot(
-    *pools: Pool,
-    rules: tuple[Rule, ...] | None = None,
-    key: Mapping[str, object] = {},
-    **policy: object,
-) -> Snapshot:
-    everything = Rule(name="all", targets=tuple(Target(pool=pool.id) for pool in pools))
-    return bundles.snapshot(
-        Config(
-            namespace="shop",
-            pools=pools,
-            keys=(bundles.key(fields=key),),
-            policies=(
-                Policy.model_validate(
-                    {"id": "shop/p", "default": True, "rules": rules or (everything,), **policy}
-                ),
-            ),
-        ),
-        CREDENTIALS,
-    )
-
-
-def pool(name: str, *providers: Provider, strategy: str = "Priority") -> Pool:
-    return Pool(id=f"shop/{name}", strategy=strategy, providers=providers)
-
-
-def provider(name: str, *models: str | Model, **fields: object) -> Provider:
-    return Provider.model_validate(
-        {
-            "name": name,
-            "dialect": "OpenAI",
-            "base_url": URL,
-            "models": [bundles.model(m) if isinstance(m, str) else m for m in models or ("m",)],
-            **fields,
-        }
-    )
-
-
-def priced(name: str, dollars: int) -> Model:
-    micro = dollars * 1_000_000
-    return Model(name=name, upstream=name, prices=Prices(input=micro, output=micro))
-
-
-def query(model: str = "m", **fields: object) -> Query:
-    given: dict[str, object] = {
-        "needs": frozenset({"Chat"}),
-        "input_tokens": 100,
-        "output_tokens": 100,
-        "user": None,
-        "header": lambda _: None,
-        "surface": OPENAI_CHAT,
-        "max_output_tokens": None,
-    }
-    return Query(model=model, **(given | fields))  # type: ignore[arg-type]
-
-
-def principal(found: Snapshot) -> Principal:
-    return next(iter(found.keys.values()))
-
-
-def order(found: Snapshot, asked: Query | None = None, router: Router | None = None) -> list[str]:
-    router = router or Router(load=LoadStore(), random=random.Random(1))
-    decision = router.decide(found, principal(found), asked or query())
-    return [offer.provider.id.removeprefix("shop/") for offer in decision.offers]
+from runestone_testing.routing import order, pool, priced, principal, provider, query, snapshot
 
 
 def test_targets_come_in_their_order_and_providers_by_priority() -> None:
@@ -259,55 +180,6 @@ def test_unavailable_and_unable_providers_are_left_out_with_a_reason() -> None:
         "keyless": "CredentialsMissing",
         "alien": "DialectUnknown",
     }
-
-
-REASONING = frozenset({"Reasoning"})
-
-
-def stating(*capabilities: str, dollars: int = 1) -> Model:
-    return priced("m", dollars).model_copy(update={"capabilities": capabilities})
-
-
-@pytest.mark.parametrize(
-    ("surface", "expected"),
-    [
-        pytest.param(OPENAI_CHAT, ["unknown", "able", "claude", "cheap"], id="as-it-is"),
-        pytest.param(MESSAGES, ["cheap", "unknown", "able", "claude"], id="translated"),
-    ],
-)
-def test_who_would_refuse_what_is_preferred_goes_last(
-    surface: Surface, expected: list[str]
-) -> None:
-    """Translations drop what a model cannot do: where nobody refuses, the order stays."""
-    found = snapshot(
-        pool(
-            "one",
-            provider("cheap", stating("Chat", dollars=1)),
-            provider("unknown", stating(dollars=2)),
-            provider("able", stating("Chat", "Reasoning", dollars=3)),
-            provider("claude", stating("Chat", dollars=4), dialect="Anthropic"),
-        ),
-        policy="Cost",
-    )
-    names = [name.removeprefix("one/") for name in order(found, query(surface=surface))]
-    assert names == ["cheap", "unknown", "able", "claude"]
-    asked = query(surface=surface, prefers=REASONING)
-    assert [name.removeprefix("one/") for name in order(found, asked)] == expected
-
-
-def test_a_preference_makes_no_fallback_a_target_and_keeps_nobody_out() -> None:
-    rule = Rule(
-        name="r",
-        targets=(Target(pool="shop/one"),),
-        fallbacks=(Target(pool="shop/two"), Target(pool="shop/three")),
-    )
-    found = snapshot(
-        pool("one", provider("plain", stating("Chat"))),
-        pool("two", provider("spare", stating("Chat"))),
-        pool("three", provider("able", stating("Chat", "Reasoning"))),
-        rules=(rule,),
-    )
-    assert order(found, query(prefers=REASONING)) == ["one/plain", "three/able", "two/spare"]
 
 
 def test_a_known_model_that_nobody_can_serve_now_is_no_provider() -> None:

@@ -165,3 +165,19 @@ async def test_c15_a_stream_that_is_lost_raises_in_the_sdk(
             async for each in stream:
                 texts += [each.delta] if isinstance(each, ResponseTextDeltaEvent) else []
     assert texts == ["Hi"]
+
+
+@pytest.mark.parametrize("capabilities", [NATIVE, CHATS], ids=["native", "chat"])
+async def test_a_response_in_the_background_is_refused(
+    tmp_path: Path, capabilities: tuple[str, ...]
+) -> None:
+    """It would outlive the request, and its usage the limits."""
+    async with scripts.Provider(json_reply(RESPONSE)) as one:
+        async with (
+            gateway(tmp_path, bundles.config(at(one, capabilities))) as found,
+            sdk(found) as client,
+        ):
+            with pytest.raises(openai.BadRequestError) as refused:
+                await client.responses.create(model=MODEL, input="x", background=True)
+            assert refused.value.param == "background"
+            assert one.requests == []

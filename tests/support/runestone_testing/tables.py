@@ -18,6 +18,7 @@ from runestone_sidecar.app import build
 from runestone_sidecar.config.build import DIALECTS
 from runestone_sidecar.edge.generate import SURFACES
 from runestone_sidecar.pipeline import verdicts
+from runestone_sidecar.pipeline.other_models import INSTEAD, NEVER_WITHOUT, OF_BODIES, OF_TOOLS
 from runestone_sidecar.settings import NUMBERS, TEXTS, Settings
 from runestone_sidecar.telemetry.events import EventType
 from runestone_sidecar.upstream import tunnel
@@ -89,6 +90,12 @@ What only tunes cost, speed or quality is dropped where it has no counterpart. W
 relies on is refused, since an answer without it would look like a success; a refused field may hold
 the values in brackets, which ask for nothing. Between two formats, a request becomes a chat by the
 table of the client's API first, and then what the provider's format makes of a chat.
+"""
+
+OTHERS: Final = """\
+### Which other models a request may name
+
+For an ApiKey with `allowedModels`; all others name what they like.
 """
 
 NAMES: Final = """\
@@ -164,6 +171,7 @@ def render() -> str:
         + table(("client's API", "field", "prefers", "where it is"), preferences()),
         TRANSLATIONS,
         *translations(),
+        OTHERS + "\n" + table(("where", "what"), other_models()),
         ERRORS + "\n" + verdicts.markdown(),
         PAUSES + "\n" + table(("reason", "seconds"), pauses()),
         SETTINGS + "\n" + table(("variable", "default", "range", "meaning"), settings()),
@@ -241,6 +249,7 @@ def translations() -> Iterator[str]:
     yield section("A chat to a provider of Anthropic's format", anthropic_fields.FIELDS)
     yield section("Anthropic's Messages as a chat", messages_fields.FIELDS)
     yield section("Its content blocks", messages_fields.BLOCKS, deeper=True, column="block")
+    yield section("OpenAI's Responses, whoever is asked", responses_fields.NOT_SERVED)
     yield section("OpenAI's Responses as a chat", responses_fields.FIELDS)
     nested = {
         **{f"text.{name}": field for name, field in responses_fields.TEXT_FIELDS.items()},
@@ -262,6 +271,17 @@ def translations() -> Iterator[str]:
         + "\n"
         + table(("field of the chat", "Messages", "Responses", "Completions"), params())
     )
+
+
+def other_models() -> Iterator[tuple[str, ...]]:
+    for name in INSTEAD:
+        yield f"`{name}`", "none"
+    for path in OF_BODIES:
+        yield f"`{'.'.join(path)}`", "one that the key allows"
+    for path in OF_TOOLS:
+        yield f"`tools[].{'.'.join(path)}`", "one that the key allows"
+    for kind in sorted(NEVER_WITHOUT):
+        yield f"`tools[].type` of `{kind}`", "`model` is needed: the provider would choose one"
 
 
 def section(title: str, given: Fields, *, deeper: bool = False, column: str = "field") -> str:

@@ -17,6 +17,7 @@ from runestone_sidecar.upstream.surfaces.base import (
 from runestone_sidecar.upstream.surfaces.envelope import envelope
 from runestone_sidecar.upstream.surfaces.preferences import OF_RESPONSES, preferred
 from runestone_sidecar.upstream.surfaces.responses_events import error_event
+from runestone_sidecar.upstream.surfaces.responses_fields import NOT_SERVED
 from runestone_sidecar.upstream.surfaces.responses_params import param_of_chat
 from runestone_sidecar.upstream.surfaces.responses_reply import read_completion
 from runestone_sidecar.upstream.surfaces.responses_request import chat_request
@@ -45,6 +46,7 @@ class Responses:
             ("include", list, "an array"),
         )
         _check_input(body.get("input"))
+        _check_served(body)
 
     def traits(self, body: Mapping[str, Any]) -> Traits:
         return Traits(
@@ -89,6 +91,13 @@ def _check_input(given: Any) -> None:
     for number, item in enumerate(given):
         if not isinstance(item, dict):
             raise BadRequest(f"'input[{number}]' must be an object.", param=f"input[{number}]")
+
+
+def _check_served(body: Mapping[str, Any]) -> None:
+    for name, field in NOT_SERVED.items():
+        value = body.get(name)
+        if value is not None and value not in field.neutral:
+            raise BadRequest(field.reason, param=name)
 
 
 def _needs(body: Mapping[str, Any]) -> Iterator[str]:

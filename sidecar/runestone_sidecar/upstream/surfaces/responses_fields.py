@@ -11,6 +11,15 @@ from runestone_sidecar.upstream.dialects.fields import Field, carried, dropped, 
 
 _NOT_STORED: Final = "Nothing is stored for this model: give the whole conversation as `input`."
 
+# Of no request, in whatever API its provider is asked.
+NOT_SERVED: Final[Mapping[str, Field]] = {
+    "background": refused(
+        "Responses are not made in the background here: nobody could fetch one, and what it uses "
+        "would count for nobody.",
+        False,
+    ),
+}
+
 FIELDS: Final[Mapping[str, Field]] = {
     "model": carried("the provider's name for it"),
     "input": carried("messages, by the table of items; what the model said in one turn is joined"),
@@ -47,7 +56,7 @@ FIELDS: Final[Mapping[str, Field]] = {
     "previous_response_id": refused(_NOT_STORED),
     "conversation": refused(_NOT_STORED),
     "prompt": refused("Prompts stored at OpenAI are not known to this model; give the text."),
-    "background": refused("This model does not answer in the background.", False),
+    **NOT_SERVED,
     "moderation": refused("This model's provider does not moderate on request."),
 }
 

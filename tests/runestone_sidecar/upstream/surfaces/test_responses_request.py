@@ -75,7 +75,6 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "stored response": ({"previous_response_id": "resp_1"}, "previous_response_id"),
     "stored conversation": ({"conversation": "conv_1"}, "conversation"),
     "stored prompt": ({"prompt": {"id": "pmpt_1"}}, "prompt"),
-    "background": ({"background": True}, "background"),
     "unknown field": ({"max_tokens": 5}, "max_tokens"),
     "metadata as a text": ({"metadata": "a"}, "metadata"),
     "reference": (item(type="item_reference", id="msg_1"), "input[0].type"),
@@ -200,6 +199,15 @@ def test_needs(fields: dict[str, Any], needs: set[str]) -> None:
     body = {"model": "m", "input": "Hello"} | fields
     RESPONSES.check(body)
     assert RESPONSES.traits(body).needs == needs | {"Chat"}
+
+
+def test_nothing_is_made_in_the_background() -> None:
+    body = {"model": "m", "input": "x"}
+    RESPONSES.check(body | {"background": False})
+    RESPONSES.check(body | {"background": None})
+    with pytest.raises(BadRequest) as refused:
+        RESPONSES.check(body | {"background": True, "stream": True})
+    assert refused.value.param == "background"
 
 
 def test_traits() -> None:
