@@ -20,6 +20,7 @@ from runestone_sidecar.admit.route import Router
 from runestone_sidecar.config.holder import Holder
 from runestone_sidecar.config.snapshot import Snapshot
 from runestone_sidecar.config.source import Source
+from runestone_sidecar.edge.bodies import Bodies, BodyBounds
 from runestone_sidecar.edge.bounds import Bounds
 from runestone_sidecar.edge.count import TokenCount
 from runestone_sidecar.edge.door import Door, connections_within, limit_of_files
@@ -64,6 +65,7 @@ class Parts:
     source: Source
     holder: Holder
     traffic: Traffic
+    bodies: Bodies
     client: Client
     lines: LineWriter
     audit: AuditLog | None
@@ -92,19 +94,25 @@ def build(settings: Settings) -> Parts:
     )
     router = Router(load=load, random=rng)
     executor = Executor(client, load, metrics.traffic, rng=rng)
+    bodies = Bodies(
+        BodyBounds(
+            body_bytes=settings.max_body_bytes,
+            values=settings.max_json_values,
+            held_bytes=settings.max_held_bytes,
+        )
+    )
     generations = {
-        path: Generation(surface, router, executor, limiter, settings.max_body_bytes)
+        path: Generation(surface, router, executor, limiter, bodies)
         for path, surface in SURFACES.items()
     }
-    limit = settings.max_body_bytes
     usage = UsageReport(metrics.traffic, limiter, int(time.time()))
     others = {
         "/v1/models": ("GET", Models().answer, OPENAI_CHAT),
         "/v1/usage": ("GET", usage.answer, OPENAI_CHAT),
-        "/v1/cost/estimate": ("POST", CostEstimate(router, limit).answer, OPENAI_CHAT),
+        "/v1/cost/estimate": ("POST", CostEstimate(router, bodies).answer, OPENAI_CHAT),
         "/v1/messages/count_tokens": (
             "POST",
-            TokenCount(router, executor, limit).answer,
+            TokenCount(router, executor, bodies).answer,
             COUNT_TOKENS,
         ),
     }
@@ -112,7 +120,7 @@ def build(settings: Settings) -> Parts:
         Destinations(router),
         Forwarder(client, load, metrics.traffic, rng=rng),
         limiter,
-        settings.max_body_bytes,
+        bodies,
     )
     checks = HealthChecks(client, load, metrics.traffic, rng=rng)
     metrics.registry.register(ProviderGauges(holder, load))
@@ -135,6 +143,7 @@ def build(settings: Settings) -> Parts:
         source=Source(settings.config_dir, settings.credentials_dir, holder),
         holder=holder,
         traffic=metrics.traffic,
+        bodies=bodies,
         client=client,
         lines=lines,
         audit=exchanges.audit,

@@ -18,7 +18,7 @@ from runestone_sidecar.admit.route import Router, Trace
 from runestone_sidecar.config.loader import Loader
 from runestone_sidecar.config.snapshot import Offer, Principal, Snapshot
 from runestone_sidecar.edge.generate import SURFACES
-from runestone_sidecar.edge.request import parse
+from runestone_sidecar.edge.request import JsonBody, parse
 from runestone_sidecar.errors import BadRequest, GatewayError, NotFound, Unauthorized
 from runestone_sidecar.pipeline.prepare import Incoming, build_query, prepare
 from runestone_sidecar.settings import Settings
@@ -98,7 +98,7 @@ def _incoming(question: dict[str, Any]) -> Incoming:
     headers = {name.lower(): value for name, value in question.get("headers", {}).items()}
     return Incoming(
         surface=surface,
-        request=parse(surface, body, request_id="explain", now_s=time.time()),
+        request=parse(surface, JsonBody(body), request_id="explain", now_s=time.time()),
         header=lambda name: headers.get(name.lower()),
         clock=time.monotonic,
     )

@@ -27,6 +27,8 @@ class Settings:
     log_level: str = "info"
     drain_s: float = 25.0  # kubelet's grace is 30 s unless the pod says otherwise
     max_body_bytes: int = 32 * 1024 * 1024
+    max_held_bytes: int = 256 * 1024 * 1024
+    max_json_values: int = 400_000
     max_header_bytes: int = 64 * 1024
     max_headers: int = 100
     max_connections: int = 0  # 0: what the limit of open files allows
@@ -56,6 +58,18 @@ NUMBERS: Final = {
     ),
     "max_body_bytes": Number(
         "RUNESTONE_MAX_BODY_BYTES", 1024, 1 << 30, "the largest body of a request"
+    ),
+    "max_held_bytes": Number(
+        "RUNESTONE_MAX_HELD_BYTES",
+        0,
+        1 << 40,
+        "the most that all bodies over 64 KiB may take together",
+    ),
+    "max_json_values": Number(
+        "RUNESTONE_MAX_JSON_VALUES",
+        1000,
+        100_000_000,
+        "the most JSON values in a body over 256 KiB",
     ),
     "max_header_bytes": Number(
         "RUNESTONE_MAX_HEADER_BYTES", 1024, 1 << 20, "the largest head of a request"

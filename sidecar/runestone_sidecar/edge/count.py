@@ -1,27 +1,19 @@
 """`POST /v1/messages/count_tokens`: the provider's own count, or our estimate where it has none."""
 
-import time
 from dataclasses import dataclass
 
 from runestone_sidecar.admit.route import NOT_OF_THIS_API, Router
+from runestone_sidecar.edge.bodies import Bodies
 from runestone_sidecar.edge.exchange import Caller
-from runestone_sidecar.edge.request import (
-    Receive,
-    Scope,
-    Send,
-    forwarded_headers,
-    header_text,
-    parse,
-    read_json,
-)
+from runestone_sidecar.edge.incoming import read_incoming
+from runestone_sidecar.edge.request import Receive, Scope, Send
 from runestone_sidecar.edge.respond import send_json, send_whole
 from runestone_sidecar.errors import BadRequest
 from runestone_sidecar.pipeline.execute import Executor
 from runestone_sidecar.pipeline.plan import Plan, Record, Routing
-from runestone_sidecar.pipeline.prepare import Incoming, prepare
+from runestone_sidecar.pipeline.prepare import Incoming, build_query, prepare
 from runestone_sidecar.upstream.dialects.base import Reply, Usage
 from runestone_sidecar.upstream.surfaces.count_tokens import COUNT_TOKENS
-from runestone_sidecar.upstream.tokens import estimate_request
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,29 +22,19 @@ class TokenCount:
 
     router: Router
     executor: Executor
-    max_body_bytes: int
+    bodies: Bodies
 
     async def answer(
         self, scope: Scope, receive: Receive, send: Send, record: Record, caller: Caller
     ) -> None:
-        body, raw = await read_json(scope, receive, self.max_body_bytes)
-        request = parse(
-            COUNT_TOKENS,
-            body,
-            request_id=record.request_id,
-            now_s=time.time(),
-            raw=raw,
-            headers=forwarded_headers(scope, COUNT_TOKENS.forwarded),
-        )
-        incoming = Incoming(
-            surface=COUNT_TOKENS,
-            request=request,
-            header=header_text(scope),
+        incoming = await read_incoming(
+            COUNT_TOKENS, scope, receive, record, self.bodies, is_estimate=True
         )
         with Routing(record):
             plan = self._plan(caller, incoming)
         if plan is None:
-            await send_json(send, record, {"input_tokens": estimate_request(body)})
+            query = incoming.query or build_query(incoming)
+            await send_json(send, record, {"input_tokens": query.input_tokens})
             return
         record.model = plan.decision.model
         reply = await self.executor.execute(plan, record)

@@ -1,17 +1,18 @@
 """`POST /v1/cost/estimate`: what a chat request would cost at each place it may go to."""
 
-import time
 from dataclasses import dataclass
 from typing import Any
 
 from runestone_sidecar.admit.route import Router
 from runestone_sidecar.config.snapshot import Offer
+from runestone_sidecar.edge.bodies import Bodies
 from runestone_sidecar.edge.exchange import Caller
+from runestone_sidecar.edge.incoming import read_incoming
 from runestone_sidecar.edge.money import usd
-from runestone_sidecar.edge.request import Receive, Scope, Send, header_text, parse, read_json
+from runestone_sidecar.edge.request import Receive, Scope, Send
 from runestone_sidecar.edge.respond import send_json
 from runestone_sidecar.pipeline.plan import Record
-from runestone_sidecar.pipeline.prepare import Incoming, build_query
+from runestone_sidecar.pipeline.prepare import build_query
 from runestone_sidecar.upstream.surfaces.chat import OPENAI_CHAT
 
 
@@ -20,20 +21,15 @@ class CostEstimate:
     """The candidates are those of the live routing, cheapest first; nobody is called."""
 
     router: Router
-    max_body_bytes: int
+    bodies: Bodies
 
     async def answer(
         self, scope: Scope, receive: Receive, send: Send, record: Record, caller: Caller
     ) -> None:
-        body, raw = await read_json(scope, receive, self.max_body_bytes)
-        request = parse(OPENAI_CHAT, body, request_id=record.request_id, now_s=time.time(), raw=raw)
-        query = build_query(
-            Incoming(
-                surface=OPENAI_CHAT,
-                request=request,
-                header=header_text(scope),
-            )
+        incoming = await read_incoming(
+            OPENAI_CHAT, scope, receive, record, self.bodies, is_estimate=True
         )
+        query = incoming.query or build_query(incoming)
         decision = self.router.decide(caller.snapshot, caller.principal, query)
         record.model = decision.model
         estimates = [

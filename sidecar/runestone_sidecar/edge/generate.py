@@ -1,27 +1,19 @@
 """The endpoints that ask a model: chats, messages, responses, completions, embeddings."""
 
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
 from runestone_sidecar.admit.limits import Limiter
 from runestone_sidecar.admit.route import Router
+from runestone_sidecar.edge.bodies import Bodies
 from runestone_sidecar.edge.exchange import Caller
-from runestone_sidecar.edge.request import (
-    WRITE,
-    Receive,
-    Scope,
-    Send,
-    forwarded_headers,
-    header_text,
-    parse,
-    read_json,
-)
+from runestone_sidecar.edge.incoming import read_incoming
+from runestone_sidecar.edge.request import WRITE, Receive, Scope, Send
 from runestone_sidecar.edge.respond import send_stream, send_whole
 from runestone_sidecar.pipeline.execute import Executor, StreamedReply
 from runestone_sidecar.pipeline.plan import Record, Routing
-from runestone_sidecar.pipeline.prepare import Incoming, prepare
+from runestone_sidecar.pipeline.prepare import prepare
 from runestone_sidecar.pipeline.spending import reserve
 from runestone_sidecar.telemetry.events import Event, EventType
 from runestone_sidecar.upstream.surfaces.base import Surface
@@ -50,29 +42,15 @@ class Generation:
     router: Router
     executor: Executor
     limiter: Limiter
-    max_body_bytes: int
+    bodies: Bodies
 
     async def answer(
         self, scope: Scope, receive: Receive, send: Send, record: Record, caller: Caller
     ) -> None:
-        body, raw = await read_json(scope, receive, self.max_body_bytes)
-        request = parse(
-            self.surface,
-            body,
-            request_id=record.request_id,
-            now_s=time.time(),
-            raw=raw,
-            headers=forwarded_headers(scope, self.surface.forwarded),
-        )
-        record.stream = request.stream
-        record.model = request.model
+        incoming = await read_incoming(self.surface, scope, receive, record, self.bodies)
+        record.stream = incoming.request.stream
+        record.model = incoming.request.model
         record.mark("read")
-        incoming = Incoming(
-            surface=self.surface,
-            request=request,
-            header=header_text(scope),
-            body_bytes=len(raw),
-        )
         with Routing(record):
             plan = prepare(self.router, caller.snapshot, caller.principal, incoming)
         record.model = plan.decision.model

@@ -12,17 +12,12 @@ from typing import Any, Final
 
 from runestone_sidecar.admit.limits import Limiter
 from runestone_sidecar.admit.route import Decision
+from runestone_sidecar.edge.bodies import Bodies
 from runestone_sidecar.edge.exchange import Caller
 from runestone_sidecar.edge.form import Asked, ClientBody, Form, Watch
 from runestone_sidecar.edge.hand_on import send_forwarded
 from runestone_sidecar.edge.multipart import PartScanner, boundary_of, content_type_of
-from runestone_sidecar.edge.request import (
-    Receive,
-    Scope,
-    Send,
-    header,
-    read_json,
-)
+from runestone_sidecar.edge.request import Receive, Scope, Send, header
 from runestone_sidecar.errors import (
     BadRequest,
     MethodNotAllowed,
@@ -85,7 +80,7 @@ class PassThrough:
     destinations: Destinations
     forwarder: Forwarder
     limiter: Limiter
-    max_body_bytes: int
+    bodies: Bodies
 
     async def answer(
         self, scope: Scope, receive: Receive, send: Send, record: Record, caller: Caller
@@ -117,9 +112,9 @@ class PassThrough:
             boundary = boundary_of(_plain_multipart(scope, kind))
             call.headers = _headers(scope, content_type_of(boundary))
             return await self._form(asked, call, boundary)
-        body, raw = await read_json(scope, asked.receive, self.max_body_bytes)
+        body = await self.bodies.read_json(scope, asked.receive)
         call.headers = _headers(scope, b"application/json")
-        return self._planned(asked, _request(asked, body, raw), call)
+        return self._planned(asked, _request(asked, body.value, body.raw), call)
 
     def _planned(self, asked: Asked, request: Request, call: Call) -> ForwardPlan:
         named = request.model or None

@@ -7,12 +7,14 @@ only with its first bytes in hand, and from then on its troubles are the stream'
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Final
 
 import orjson
 
 from runestone_sidecar.config.snapshot import Offer
 from runestone_sidecar.errors import BadRequest, GatewayError, UpstreamFailed
+from runestone_sidecar.pipeline.aside import aside
 from runestone_sidecar.pipeline.failure import AttemptFailed, of_fault
 from runestone_sidecar.pipeline.outcomes import Outcomes, Turn
 from runestone_sidecar.pipeline.plan import Plan, Record
@@ -167,7 +169,8 @@ class Executor(Tries[Plan, Answer]):
         assert dialect is not None  # routing leaves such providers out
         codec = codec_for(plan.surface, dialect, offer.capabilities)
         request = self._request(plan, offer, turn)
-        rendered = _render(codec, request, offer)
+        render = partial(_render, codec, request, offer)
+        rendered = await aside(render) if request.is_heavy else render()
         head = provider.heads[turn.credential]
         deadlines, own = deadlines_of(plan, provider)
         record.attempts += 1

@@ -33,6 +33,7 @@ class Incoming:
     header: Callable[[str], str | None]
     clock: Callable[[], float] = loop_time
     body_bytes: int | None = None  # None: the estimate is what is asked for
+    query: Query | None = None  # where it was built aside
 
 
 def prepare(
@@ -44,7 +45,7 @@ def prepare(
 ) -> Plan:
     """Raises ModelNotFound, BadRequest, PermissionDenied or NoProvider."""
     request = incoming.request
-    query = build_query(incoming)
+    query = incoming.query or build_query(incoming)
     decision = router.decide(snapshot, principal, query, trace)
     check_other_models(principal, request.body)
     timeout_s = decision.rule.timeout_s

@@ -34,6 +34,7 @@ class Request:
     raw: bytes = b""  # `body` as it came, where it did
     headers: bytes = b""  # rendered lines of the client's that a provider of the same format gets
     asks_usage: AsksUsage = AsksUsage.CLIENT
+    is_heavy: bool = False  # a walk over `body` would hold up the event loop
 
     @property
     def include_usage(self) -> bool:
