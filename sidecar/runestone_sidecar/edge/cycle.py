@@ -4,9 +4,12 @@ uvicorn searches each header's name and value by a regular expression, which too
 the limits of a key; here the head as a whole is looked at once for a line too many.
 """
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
+
+from runestone_sidecar.edge.request import PROBED_BY
 
 if TYPE_CHECKING:
     from uvicorn._types import ASGIReceiveEvent, ASGISendEvent
@@ -15,6 +18,9 @@ _BODILESS: Final = frozenset({204, 304})
 
 
 class Cycle(RequestResponseCycle):
+    # Of a stream: sends what is no content, where it may stand. False: not just now.
+    probe: Callable[[], bool] | None = None
+
     async def receive(self) -> "ASGIReceiveEvent":
         if (
             self.more_body
@@ -42,6 +48,7 @@ class Cycle(RequestResponseCycle):
             self.waiting_for_100_continue
         ):  # its body may come or not: a next request could be either
             self.keep_alive = False
+        self.probe = message.get(PROBED_BY)  # type: ignore[assignment]
         status = message["status"]
         headers = [*self.default_headers, *message.get("headers", ())]
         for name, value in headers:

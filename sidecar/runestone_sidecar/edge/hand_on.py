@@ -2,12 +2,10 @@
 
 import asyncio
 
-from runestone_sidecar.edge.request import CLIENT_GONE, Send
-from runestone_sidecar.edge.respond import reply_headers
-from runestone_sidecar.errors import Draining, GatewayError, Internal, UpstreamFailed
+from runestone_sidecar.edge.request import PROBED_BY, Send
+from runestone_sidecar.edge.respond import Pinger, reply_headers, tell_lost
 from runestone_sidecar.pipeline.forward import Forwarded
 from runestone_sidecar.pipeline.plan import Record
-from runestone_sidecar.upstream.faults import UpstreamFault
 
 
 async def send_forwarded(send: Send, record: Record, reply: Forwarded) -> None:
@@ -15,34 +13,29 @@ async def send_forwarded(send: Send, record: Record, reply: Forwarded) -> None:
     events by an error before it.
     """
     record.status = reply.status
+    pinger = Pinger(send, reply) if reply.takes_comments else None
     try:
-        await send(_start(record, reply))
+        await send(_start(record, reply, pinger))
         data, reply.first = reply.first, b""
         while data and not reply.is_whole:
+            if pinger is not None:
+                pinger.sending = True
             await send({"type": "http.response.body", "body": data, "more_body": True})
+            if pinger is not None:
+                pinger.sent()
             data = await reply.next()
         await send({"type": "http.response.body", "body": data})
-    except UpstreamFault as fault:
-        record.interrupted = fault.kind
-        await _tell(send, record, reply, UpstreamFailed("The provider's answer was lost."))
-    except GatewayError as error:  # of the request's body, which was still on its way
-        record.interrupted = "request_refused"
-        await _tell(send, record, reply, error)
-    except asyncio.CancelledError as cancelled:
-        if CLIENT_GONE not in cancelled.args:
-            record.interrupted = "draining"
-            await _tell(send, record, reply, Draining())
-        raise
-    except Exception:
-        record.interrupted = "internal_error"
-        await _tell(send, record, reply, Internal())
-        raise
+    except (Exception, asyncio.CancelledError) as lost:
+        if not await tell_lost(send, record, reply, lost):
+            raise
     finally:
+        if pinger is not None:
+            pinger.close()
         record.usage = reply.usage
         reply.close()
 
 
-def _start(record: Record, reply: Forwarded) -> dict[str, object]:
+def _start(record: Record, reply: Forwarded, pinger: Pinger | None) -> dict[str, object]:
     headers = reply_headers(record, reply.content_type)
     if reply.disposition is not None:
         headers.append((b"content-disposition", reply.disposition))
@@ -52,13 +45,7 @@ def _start(record: Record, reply: Forwarded) -> dict[str, object]:
         headers.append((b"content-length", reply.length))
     if reply.is_events:
         headers.append((b"cache-control", b"no-cache"))
-    return {"type": "http.response.start", "status": reply.status, "headers": headers}
-
-
-async def _tell(send: Send, record: Record, reply: Forwarded, error: GatewayError) -> None:
-    """Nothing is invented in a body that is not ours: it ends before it is whole."""
-    if reply.is_events:
-        frame = record.surface.error_frame(error, 0)
-        if not reply.at_boundary:
-            frame = b"\n\n" + frame
-        await send({"type": "http.response.body", "body": frame, "more_body": True})
+    start: dict[str, object] = {"status": reply.status, "headers": headers}
+    if pinger is not None:
+        start[PROBED_BY] = pinger.probe
+    return {"type": "http.response.start", **start}

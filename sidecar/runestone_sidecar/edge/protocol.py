@@ -12,7 +12,16 @@ from uvicorn._types import ASGI3Application
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 from runestone_sidecar.edge.bounds import BODY_BYTES_PER_S
-from runestone_sidecar.edge.half_close import ANSWERED_S, PROBE, can_tell, was_reset
+from runestone_sidecar.edge.cycle import Cycle
+from runestone_sidecar.edge.half_close import (
+    ANSWERED_S,
+    PROBE,
+    SILENT_S,
+    can_tell,
+    sends_no_more,
+    sent_within,
+    was_reset,
+)
 from runestone_sidecar.edge.head import Refused
 from runestone_sidecar.edge.refusal import FULL, LATE, NOT_HTTP, render_refusal
 from runestone_sidecar.edge.request import CLIENT_GONE, REFUSED
@@ -27,7 +36,7 @@ LINGER_S: Final = 2.0  # closing on a client that still sends would take its ans
 class Protocol(StrictProtocol):
     """A request whose connection is lost before its response is complete is cancelled."""
 
-    _running: RequestResponseCycle | None = None  # uvicorn's `cycle` is the one read last
+    _running: Cycle | None = None  # uvicorn's `cycle` is the one read last
     _task: asyncio.Task[None]
     _upgrading = False
     _sends_no_more = False
@@ -80,13 +89,16 @@ class Protocol(StrictProtocol):
     def eof_received(self) -> bool:  # type: ignore[override]
         """Whether the client may still be there, waiting for its answer."""
         running = self._running
-        if self._stage != ANSWER or running is None or running.response_started:
+        if self._stage != ANSWER or running is None:
+            return False
+        if running.response_started and running.probe is None:
             return False
         if self.scope["http_version"] != "1.1" or not can_tell():
             return False
         self.cycle.keep_alive = False
         self._sends_no_more = True
-        self._probe()
+        if not self._probe():
+            self.loop.call_later(SILENT_S, self._end_if_silent)
         return True
 
     def pause_writing(self) -> None:
@@ -147,7 +159,7 @@ class Protocol(StrictProtocol):
             self._stage = IDLE
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
-        self._running = cycle
+        self._running = cycle  # type: ignore[assignment]  # uvicorn's own are not made here
         self._head_holder.hold_next()
         self._task = task = self.loop.create_task(cycle.run_asgi(app))
         task.add_done_callback(self.tasks.discard)
@@ -186,13 +198,24 @@ class Protocol(StrictProtocol):
 
     # --- the end of a connection
 
-    def _probe(self) -> None:
-        """Of a client that sends no more: is it gone, and if not, will it be?"""
+    def _probe(self) -> bool:
+        """Of a client that sends no more: is it gone? False: that cannot be found out just now."""
         self._end_if_reset()
         running = self._running
-        if running is not None and not running.response_started:
+        if running is None or self.transport.is_closing() or self.flow.write_paused:
+            return True  # what it has not taken yet will tell
+        if running.response_started:
+            if running.probe is None or not running.probe():
+                return False
+        elif self.scope["http_version"] == "1.1":
             self.transport.write(PROBE)
-            self.loop.call_later(ANSWERED_S, self._end_if_reset)
+        self.loop.call_later(ANSWERED_S, self._end_if_reset)
+        return True
+
+    def _end_if_silent(self) -> None:
+        """It stopped sending within an event: if more of that was sent, this has told by now."""
+        if not self._probe() and not sent_within(self.transport, SILENT_S):
+            self.transport.abort()
 
     def _end_if_reset(self) -> None:
         if not self.transport.is_closing() and was_reset(self.transport):
@@ -205,6 +228,8 @@ class Protocol(StrictProtocol):
                 self._refuse(LATE)
         elif self.flow.read_paused or self._owes_another():  # then it is we who let it wait
             self._since_s = now_s - self._body_bytes / BODY_BYTES_PER_S
+            if self.flow.read_paused and sends_no_more(self.transport):  # which we do not read
+                self._probe()
         elif waited_s > self._bounds.body_s + self._body_bytes / BODY_BYTES_PER_S:
             if self.cycle.response_complete:
                 self._leave()

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import math
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import orjson
 
@@ -13,7 +13,7 @@ from runestone_contract.names import (
     HEADER_CONFIG,
     HEADER_REQUEST_ID,
 )
-from runestone_sidecar.edge.request import CLIENT_GONE, Receive, Send
+from runestone_sidecar.edge.request import CLIENT_GONE, PROBED_BY, Receive, Send
 from runestone_sidecar.errors import (
     MAX_RETRY_AFTER_S,
     BodyTooLarge,
@@ -28,8 +28,9 @@ from runestone_sidecar.errors import (
 )
 from runestone_sidecar.pipeline.execute import StreamedReply
 from runestone_sidecar.pipeline.plan import Record
-from runestone_sidecar.upstream.dialects.base import BadReply, Reply
+from runestone_sidecar.upstream.dialects.base import BadReply, ProviderError, Reply
 from runestone_sidecar.upstream.faults import UpstreamFault
+from runestone_sidecar.upstream.surfaces.base import Surface
 
 BYTES_PER_TOKEN: Final = 6  # of a whole reply, for providers that count nothing
 LINGER_S: Final = 2.0
@@ -140,8 +141,9 @@ async def send_stream(
     headers = reply_headers(record, b"text/event-stream; charset=utf-8")
     headers.append((b"cache-control", b"no-cache"))
     pinger = Pinger(send, reply, write)
+    start = {"type": "http.response.start", "status": 200, "headers": headers}
     try:
-        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({**start, PROBED_BY: pinger.probe})
         data, reply.first = reply.first, b""  # a quarter of a megabyte that is not kept
         while data:
             pinger.sending = True
@@ -151,21 +153,9 @@ async def send_stream(
                 await reply.relay(pinger.write)
             data = await reply.next()
         await send({"type": "http.response.body", "body": b""})
-    except (UpstreamFault, BadReply) as fault:
-        kind = fault.kind if isinstance(fault, UpstreamFault) else "bad_reply"
-        record.interrupted = kind if reply.error is None else "provider_error"
-        if reply.error is None:  # else the provider's own frame went out
-            error = UpstreamFailed(_LOST, code=f"upstream_{kind}")
-            await _send_last_frame(send, record, reply, error)
-    except asyncio.CancelledError as cancelled:
-        if CLIENT_GONE not in cancelled.args:
-            record.interrupted = "draining"
-            await _send_last_frame(send, record, reply, Draining())
-        raise
-    except Exception:
-        record.interrupted = "internal_error"
-        await _send_last_frame(send, record, reply, Internal())
-        raise
+    except (Exception, asyncio.CancelledError) as lost:
+        if not await tell_lost(send, record, reply, lost):
+            raise
     finally:
         pinger.close()
         record.usage = reply.usage
@@ -173,13 +163,47 @@ async def send_stream(
         reply.close()
 
 
-async def _send_last_frame(
-    send: Send, record: Record, reply: StreamedReply, error: GatewayError
-) -> None:
-    frame = reply.error_frame(record.surface, error)
-    if not reply.at_boundary:
-        frame = b"\n\n" + frame
-    await send({"type": "http.response.body", "body": frame, "more_body": True})
+async def tell_lost(
+    send: Send, record: Record, reply: "Unfinished", lost: Exception | asyncio.CancelledError
+) -> bool:
+    """Of an answer that ends before it is whole: notes why, and says so in a last frame. True: that
+    was to be expected, and is all there is to do.
+    """
+    error: GatewayError
+    if isinstance(lost, asyncio.CancelledError):
+        if CLIENT_GONE in lost.args:
+            return False
+        record.interrupted, error = "draining", Draining()
+    elif isinstance(lost, UpstreamFault | BadReply):
+        kind = lost.kind if isinstance(lost, UpstreamFault) else "bad_reply"
+        if reply.error is not None:  # the provider's own frame went out
+            record.interrupted = "provider_error"
+            return True
+        record.interrupted, error = kind, UpstreamFailed(_LOST, code=f"upstream_{kind}")
+    elif isinstance(lost, GatewayError):  # of the request's body, which was still on its way
+        record.interrupted, error = "request_refused", lost
+    else:
+        record.interrupted, error = "internal_error", Internal()
+    if frame := reply.error_frame(record.surface, error):
+        if not reply.at_boundary:
+            frame = b"\n\n" + frame
+        await send({"type": "http.response.body", "body": frame, "more_body": True})
+    return isinstance(lost, UpstreamFault | BadReply | GatewayError)
+
+
+class Unfinished(Protocol):
+    """An answer of which the client has a part."""
+
+    @property
+    def at_boundary(self) -> bool:
+        """What it has ends between two events."""
+
+    @property
+    def error(self) -> ProviderError | None:
+        """What the provider ended it with."""
+
+    def error_frame(self, surface: Surface, error: GatewayError) -> bytes:
+        """What tells the client that no more comes; b"": nothing can, in this format."""
 
 
 class Pinger:
@@ -189,7 +213,7 @@ class Pinger:
     goes out at once or not at all: one that had to wait could come to stand inside an event.
     """
 
-    def __init__(self, send: Send, reply: StreamedReply, write: Write | None = None) -> None:
+    def __init__(self, send: Send, reply: Unfinished, write: Write | None = None) -> None:
         self.sending = False
         self._send = send
         self._reply = reply
@@ -207,14 +231,23 @@ class Pinger:
         assert self._write is not None  # who has none does not ask
         return self._write(data)
 
+    def probe(self) -> bool:
+        """A comment now; False: it cannot stand here."""
+        if self.sending or not self._reply.at_boundary:
+            return False
+        self._ping()
+        return True
+
     def close(self) -> None:
+        self.sending = True  # so that nothing more is sent
         self._timer.cancel()
+        self._write = None
+        del self._send  # both hold what holds this
 
     def _look(self) -> None:
         silent_s = self._loop.time() - self._last_s
         if silent_s >= PING_AFTER_S:
-            if not self.sending and self._reply.at_boundary:
-                self._ping()
+            self.probe()
             self._last_s += silent_s
             silent_s = 0.0
         self._timer = self._loop.call_later(PING_AFTER_S - silent_s, self._look)

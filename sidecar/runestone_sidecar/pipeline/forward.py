@@ -16,6 +16,7 @@ from runestone_sidecar.admit.route import Decision, Query, Router, model_not_fou
 from runestone_sidecar.config.build import FIXED_HEADERS
 from runestone_sidecar.config.snapshot import Offer, Principal, Snapshot
 from runestone_sidecar.errors import (
+    GatewayError,
     PermissionDenied,
     ProviderRefused,
     UpstreamFailed,
@@ -27,10 +28,11 @@ from runestone_sidecar.pipeline.tries import Tries, deadlines_of, read_refusal
 from runestone_sidecar.pipeline.verdicts import BAD_REPLY, OTHER_4XX
 from runestone_sidecar.telemetry.traffic import NONE
 from runestone_sidecar.upstream import faults
-from runestone_sidecar.upstream.dialects.base import ModelTarget, StreamReader, Usage
+from runestone_sidecar.upstream.dialects.base import ModelTarget, ProviderError, StreamReader, Usage
 from runestone_sidecar.upstream.origin import Deadlines
 from runestone_sidecar.upstream.outgoing import Upload
 from runestone_sidecar.upstream.response import Response
+from runestone_sidecar.upstream.surfaces.base import Surface
 from runestone_sidecar.upstream.surfaces.passthrough import PASSTHROUGH
 
 BYTES_PER_TOKEN: Final = 4  # of a body whose fields are not known here
@@ -134,6 +136,8 @@ def _query(wish: Wish, model: str) -> Query:
 class Forwarded:
     """A success whose first bytes are here. `next` until b"", `close` in any case."""
 
+    error: ProviderError | None = None  # what it says of one is not looked at
+
     def __init__(
         self, response: Response, first: bytes, reader: StreamReader | None, content_type: bytes
     ) -> None:
@@ -154,6 +158,15 @@ class Forwarded:
     @property
     def at_boundary(self) -> bool:
         return self._reader is not None and self._reader.at_boundary
+
+    @property
+    def takes_comments(self) -> bool:
+        """A stream of events that goes on, of no length that was announced."""
+        return self.is_events and self.length is None and not self.is_whole
+
+    def error_frame(self, surface: Surface, error: GatewayError) -> bytes:
+        """Nothing is invented in a body that is not ours: it ends before it is whole."""
+        return surface.error_frame(error, 0) if self.is_events else b""
 
     @property
     def usage(self) -> Usage:

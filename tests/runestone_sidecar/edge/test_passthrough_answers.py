@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 from typing import TYPE_CHECKING
@@ -225,7 +226,9 @@ async def test_C14_stream_lost_on_the_way_says_so(both: Front) -> None:
             async for piece in answer.aiter_raw():
                 received += piece
     assert received.startswith(part + b"\n\ndata: ")
-    assert json.loads(received.rpartition(b"data: ")[2])["error"]["code"] == "upstream_error"
+    assert (
+        json.loads(received.rpartition(b"data: ")[2])["error"]["code"] == "upstream_lost_mid_body"
+    )
 
 
 async def test_file_that_is_large_comes_as_it_is_read(both: Front) -> None:
@@ -234,6 +237,69 @@ async def test_file_that_is_large_comes_as_it_is_read(both: Front) -> None:
     answer = await both.client.get("/files/file-1/content")
     assert answer.content == content
     assert answer.headers["content-length"] == str(len(content))
+
+
+# --- clients that send no more
+
+SPEECH = {"model": "speak", "input": "x", "voice": "alloy", "stream_format": "sse"}
+AUDIO = scripts.event({"type": "speech.audio.delta", "audio": "aGk="})
+
+
+def speech_request() -> bytes:
+    body = json.dumps(SPEECH).encode()
+    lines = [
+        "POST /v1/audio/speech HTTP/1.1",
+        "host: x",
+        f"authorization: Bearer {bundles.CLIENT_KEY}",
+        "content-type: application/json",
+        f"content-length: {len(body)}",
+    ]
+    return "\r\n".join([*lines, "", ""]).encode() + body
+
+
+async def test_F4_half_closed_within_a_stream_of_events(both: Front) -> None:
+    go = asyncio.Event()
+    begun = scripts.head(content_type=scripts.SSE) + scripts.chunk(AUDIO)
+    both.first.answer = [begun, scripts.until(go), scripts.chunk(AUDIO) + scripts.LAST_CHUNK]
+    wire = await Wire.connect(both.gateway.port)
+    wire.send(speech_request())
+    await wire.reader.readuntil(AUDIO)
+    wire.writer.write_eof()
+    await wire.reader.readuntil(b": ping\n\n\r\n")
+    go.set()
+    rest = await wire.closed()
+    assert rest.endswith(scripts.chunk(AUDIO) + b"0\r\n\r\n")
+    await wire.close()
+
+
+@pytest.mark.parametrize(
+    "begun",
+    [
+        pytest.param(
+            scripts.head(content_type=scripts.SSE) + scripts.chunk(AUDIO), id="F1-between-events"
+        ),
+        pytest.param(
+            scripts.head(content_type=scripts.SSE) + scripts.chunk(AUDIO[:-2]),
+            id="F1-within-an-event",
+        ),
+        pytest.param(
+            scripts.head(content_type="audio/mpeg") + scripts.chunk(AUDIO), id="F1-no-events"
+        ),
+        pytest.param(
+            scripts.head(headers=[("content-length", "999")], content_type=scripts.SSE) + AUDIO,
+            id="F1-a-length",
+        ),
+    ],
+)
+async def test_client_that_leaves_within_an_answer_closes_the_provider(
+    both: Front, begun: bytes
+) -> None:
+    both.first.answer = [begun, scripts.hang()]
+    wire = await Wire.connect(both.gateway.port)
+    wire.send(speech_request())
+    await wire.reader.readuntil(AUDIO[:-2])
+    await wire.close()
+    await both.requests[0].peer.closed(within_s=1)
 
 
 async def test_large_json_answer_tells_its_usage(both: Front) -> None:

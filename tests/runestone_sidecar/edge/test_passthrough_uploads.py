@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+import struct
 from typing import TYPE_CHECKING
 
+import pytest
 import pytest_asyncio
 
 from runestone_testing import bundles
@@ -21,8 +24,10 @@ from runestone_testing.peer import Peer, PeerGoneError
 from runestone_testing.wire import Wire
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
     from pathlib import Path
+
+    from runestone_sidecar.upstream.http1 import Connection
 
 MIB = 2**20
 
@@ -95,13 +100,53 @@ async def test_provider_that_stalls_holds_up_the_client(both: Front) -> None:
     await wire.close()
 
 
+def fin(wire: Wire) -> None:
+    wire.writer.transport.abort()
+
+
+def reset(wire: Wire) -> None:
+    tcp = wire.writer.get_extra_info("socket")
+    tcp.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    wire.writer.transport.abort()
+
+
+@pytest.mark.parametrize("leave", [pytest.param(fin, id="F2-fin"), pytest.param(reset, id="F5")])
+async def test_client_that_leaves_while_the_provider_does_not_read(
+    both: Front, leave: Callable[[Wire], None]
+) -> None:
+    both.first._on_connect = [scripts.read_head(), scripts.hang()]
+    wire = await Wire.connect(both.gateway.port)
+    body = form(("model", b"hear"), ("file", b""))
+    wire.send(head("/v1/audio/transcriptions", len(body) + 50 * MIB) + body[:-9])
+    async with asyncio.timeout(30):
+        await both.first.connected(within_s=30)
+        while not is_held_up(both):
+            wire.send(bytes(16 * 1024))
+            await wire.writer.drain()
+            await asyncio.sleep(0.001)
+        leave(wire)
+        while both.gateway.parts.traffic.in_flight or upstream_of(both):
+            await asyncio.sleep(0.005)
+    assert both.gateway.parts.traffic.clients_gone == 1
+
+
+def is_held_up(found: Front) -> bool:
+    """The provider takes nothing, and so the gateway has stopped reading what the client sends."""
+    (connection,) = found.gateway.server.server_state.connections
+    unread = any(each._write_paused for each in upstream_of(found))
+    return unread and connection.flow.read_paused  # type: ignore[union-attr]
+
+
 def buffered(found: Front) -> int:
     """Bytes of request bodies in the gateway, on either side."""
     cycles = [c.cycle for c in found.gateway.server.server_state.connections]  # type: ignore[union-attr]
     size = sum(len(cycle.body) for cycle in cycles if cycle is not None)
-    for pool in found.gateway.parts.client._pools.values():
-        size += sum(c.transport.get_write_buffer_size() for c in pool.connections)
-    return size
+    return size + sum(c.transport.get_write_buffer_size() for c in upstream_of(found))
+
+
+def upstream_of(found: Front) -> list[Connection]:
+    pools = found.gateway.parts.client._pools.values()
+    return [connection for pool in pools for connection in pool.connections]
 
 
 def head(path: str, length: int) -> bytes:
