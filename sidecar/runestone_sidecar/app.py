@@ -172,9 +172,16 @@ class Server(uvicorn.Server):
     """One of the process's two servers; signals are the process's business."""
 
     def __init__(
-        self, app: App, *, host: str, port: int, drain_s: float, bounds: Bounds | None = None
+        self,
+        app: App,
+        *,
+        host: str,
+        port: int,
+        drain_s: float,
+        bounds: Bounds | None = None,
+        refused: dict[str, int] | None = None,
     ) -> None:
-        self.door = Door(bounds or Bounds())
+        self.door = Door(bounds or Bounds(), refused)
         super().__init__(
             uvicorn.Config(
                 app,
@@ -311,6 +318,7 @@ async def serve(settings: Settings) -> None:
         port=settings.port,
         drain_s=settings.drain_s,
         bounds=api_bounds(settings),
+        refused=parts.traffic.refused,
     )
     health = Server(
         parts.health_app,

@@ -10,6 +10,7 @@ from collections.abc import Collection
 from typing import Any, Final
 
 from runestone_sidecar.edge.bounds import Bounds
+from runestone_sidecar.telemetry.traffic import REFUSALS
 
 MAX_CONNECTIONS: Final = 16_384
 RESERVED_FILES: Final = 64  # listeners, configuration, probes, and those being turned away
@@ -34,9 +35,9 @@ def limit_of_files() -> int:
 class Door:
     """One for a server. A visitor is a Protocol; uvicorn's set of them says less."""
 
-    def __init__(self, bounds: Bounds) -> None:
+    def __init__(self, bounds: Bounds, refused: dict[str, int] | None = None) -> None:
         self.bounds = bounds
-        self.turned_away = 0
+        self.refused = dict.fromkeys(REFUSALS, 0) if refused is None else refused
         self.idle_enough_s = IDLE_ENOUGH_S
         self._told = 0
         self._told_s = float("-inf")
@@ -46,14 +47,15 @@ class Door:
         """Sees to all of them, now and then."""
         for visitor in [*visitors]:
             visitor.look(now_s)
-        if self.turned_away != self._told and now_s - self._told_s >= TOLD_EVERY_S:
+        turned_away = self.refused["full"]
+        if turned_away != self._told and now_s - self._told_s >= TOLD_EVERY_S:
             log.warning(
                 "%d connections were turned away: %d are open, and no more than %d may be",
-                self.turned_away - self._told,
+                turned_away - self._told,
                 len(visitors),
                 self.bounds.connections,
             )
-            self._told, self._told_s = self.turned_away, now_s
+            self._told, self._told_s = turned_away, now_s
 
     def is_crowded(self, visitors: Collection[Any]) -> bool:
         """Whether those who are turned away are too many themselves."""
@@ -61,7 +63,7 @@ class Door:
 
     def make_room(self, visitors: Collection[Any], now_s: float) -> None:
         """For those who come next, by closing what only waits for a request."""
-        self.turned_away += 1
+        self.refused["full"] += 1
         if now_s - self._made_room_s >= self.bounds.look_every_s:
             self._made_room_s = now_s
             for visitor in [*visitors]:

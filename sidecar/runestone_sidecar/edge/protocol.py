@@ -23,7 +23,7 @@ from runestone_sidecar.edge.half_close import (
     was_reset,
 )
 from runestone_sidecar.edge.head import Refused
-from runestone_sidecar.edge.refusal import FULL, LATE, NOT_HTTP, render_refusal
+from runestone_sidecar.edge.refusal import FULL, LATE, NOT_HTTP, reason_of, render_refusal
 from runestone_sidecar.edge.request import CLIENT_GONE, REFUSED
 from runestone_sidecar.edge.strict import ANSWER, BODY, HEAD, IDLE, LEAVING, StrictProtocol
 from runestone_sidecar.edge.transport import HeadHolder
@@ -245,6 +245,7 @@ class Protocol(StrictProtocol):
 
     def _refuse(self, error: GatewayError) -> None:
         """Ends the connection with this, but no answer to an earlier request."""
+        self._door.refused[reason_of(error)] += 1
         running = self._running
         if running is not None and not running.response_complete:
             if not running.more_body:

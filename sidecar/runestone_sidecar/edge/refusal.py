@@ -10,12 +10,19 @@ import orjson
 from runestone_sidecar.errors import BadRequest, GatewayError, Overloaded, RequestTimeout
 from runestone_sidecar.upstream.surfaces.envelope import envelope
 
-_REASONS: Final = {
+_PHRASES: Final = {
     400: b"Bad Request",
     408: b"Request Timeout",
     414: b"URI Too Long",
     431: b"Request Header Fields Too Large",
     503: b"Service Unavailable",
+}
+_REASONS: Final = {
+    400: "malformed",
+    408: "late",
+    414: "too_large",
+    431: "too_large",
+    503: "full",
 }
 
 
@@ -25,8 +32,13 @@ def render_refusal(error: GatewayError) -> bytes:
     return (
         b"HTTP/1.1 %d %b\r\ncontent-type: application/json\r\n%bconnection: close\r\n"
         b"content-length: %d\r\n\r\n%b"
-        % (error.status, _REASONS[error.status], retry, len(body), body)
+        % (error.status, _PHRASES[error.status], retry, len(body), body)
     )
+
+
+def reason_of(error: GatewayError) -> str:
+    """One of REFUSALS."""
+    return _REASONS[error.status]
 
 
 NOT_HTTP: Final = BadRequest("The request is not valid HTTP.")

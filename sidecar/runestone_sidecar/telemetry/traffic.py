@@ -21,6 +21,7 @@ from runestone_sidecar.telemetry.events import Event, Events, EventType
 
 BOUNDS_S: Final = (0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)
 MAX_LABEL_SETS: Final = 10_000  # before those of what is no longer configured are dropped
+REFUSALS: Final = ("malformed", "too_large", "late", "full")  # by the HTTP port itself
 _CIRCUIT: Final = {  # and the breaker's state then
     EventType.CIRCUIT_OPEN: "open",
     EventType.CIRCUIT_CLOSE: "closed",
@@ -65,6 +66,7 @@ class Traffic(Collector):
         self.events.subscribe(self._count_transition, *_CIRCUIT)
         self.in_flight = 0
         self.clients_gone = 0
+        self.refused = dict.fromkeys(REFUSALS, 0)
         # (api_key, model, provider, status)
         self.requests: defaultdict[tuple[str, str, str, int], int] = defaultdict(int)
         # (api_key, model, provider)
@@ -113,6 +115,12 @@ class Traffic(Collector):
             "runestone_client_gone",
             "Requests whose client left before the answer was whole.",
             value=self.clients_gone,
+        )
+        yield _counter(
+            "runestone_http_refusals",
+            "Refusals by the API port itself: not HTTP, too large a head, too late, too many.",
+            ("reason",),
+            self.refused,
         )
         yield _counter(
             "runestone_requests",
@@ -210,7 +218,8 @@ def _counter(
 ) -> CounterMetricFamily:
     family = CounterMetricFamily(name, text, labels=labels)
     for values, count in dict(counts).items():
-        family.add_metric([str(value) for value in values], count)
+        given = (values,) if isinstance(values, str) else values
+        family.add_metric([str(value) for value in given], count)
     return family
 
 

@@ -72,7 +72,14 @@ async def gateway(
     if parts.audit is not None:
         parts.audit.begin()
     await parts.source.refresh()
-    server = Server(parts.api, host="127.0.0.1", port=0, drain_s=1, bounds=api_bounds(used))
+    server = Server(
+        parts.api,
+        host="127.0.0.1",
+        port=0,
+        drain_s=1,
+        bounds=api_bounds(used),
+        refused=parts.traffic.refused,
+    )
     port = server.listener.getsockname()[1]
     serving = asyncio.create_task(server.serve(sockets=[server.listener]))
     try:
