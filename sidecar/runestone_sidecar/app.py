@@ -10,8 +10,10 @@ import socket
 import time
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import uvicorn
+from prometheus_client import CollectorRegistry, Gauge
 
 from runestone_sidecar.admit.load import LoadStore
 from runestone_sidecar.admit.local_limits import LocalLimiter
@@ -49,6 +51,9 @@ from runestone_sidecar.upstream.pool import Client
 from runestone_sidecar.upstream.surfaces.chat import OPENAI_CHAT
 from runestone_sidecar.upstream.surfaces.count_tokens import COUNT_TOKENS
 
+if TYPE_CHECKING:
+    from runestone_sidecar.broker.link import Link
+
 BACKLOG = 4096
 TELLING_S = 1  # how long a scrape may outlast the last request
 MAX_PROBES = 32  # connections to the health port
@@ -73,6 +78,7 @@ class Parts:
     health: Health
     api: App
     health_app: App
+    link: "Link | None"  # to NATS
 
 
 def build(settings: Settings) -> Parts:
@@ -151,6 +157,7 @@ def build(settings: Settings) -> Parts:
         health=health,
         api=build_api(exchanges, generations, others, passthrough.answer, health),
         health_app=build_health(health),
+        link=build_link(settings, metrics.registry),
     )
 
 
@@ -166,6 +173,20 @@ def _of_the_audit_setting() -> Iterator[None]:
         yield
     except AuditUnavailable as error:
         raise SettingsError(f"RUNESTONE_AUDIT: {error.reason}") from error
+
+
+def build_link(settings: Settings, registry: CollectorRegistry) -> "Link | None":
+    if not settings.nats_urls:
+        return None
+    # A megabyte that a sidecar by itself need not pay.
+    from runestone_sidecar.broker.credentials import Credentials  # noqa: PLC0415
+    from runestone_sidecar.broker.link import Link  # noqa: PLC0415
+
+    file = settings.nats_credentials
+    link = Link(settings.nats_urls, Credentials(file) if file else None)
+    up = Gauge("runestone_nats_up", "1 while there is a connection to NATS.", registry=registry)
+    up.set_function(lambda: link.is_up)
+    return link
 
 
 class Server(uvicorn.Server):
@@ -296,6 +317,8 @@ async def _background(parts: Parts) -> AsyncIterator[None]:
     ]
     if audit is not None:
         tasks.append(asyncio.create_task(audit.keep_synced()))
+    if parts.link is not None:
+        tasks.append(asyncio.create_task(parts.link.run()))
     try:
         yield
     finally:

@@ -37,6 +37,8 @@ class Settings:
     idle_timeout_s: float = 75.0
     write_timeout_s: float = 120.0
     audit: str = "off"  # where its records go: "stdout", or a file
+    nats_urls: tuple[str, ...] = ()  # none: this sidecar is by itself
+    nats_credentials: str | None = None
     auth_plugins: tuple[str, ...] = ()  # entry points of `runestone.auth`, in the order asked
 
 
@@ -122,6 +124,10 @@ TEXTS: Final = {
         "",
         "the pod's ServiceAccount, by which a request without a key may be known",
     ),
+    "nats_urls": Text(
+        "NATS_URL", "", "the NATS servers that join the namespace's sidecars; none: each by itself"
+    ),
+    "nats_credentials": Text("NATS_CREDS", "", "a file with a NATS user's JWT and seed"),
     "auth_plugins": Text(
         "RUNESTONE_AUTH",
         "",
@@ -160,6 +166,8 @@ def read_settings(env: Mapping[str, str] = os.environ) -> Settings:
         health_host=texts["health_host"],
         audit=audit,
         service_account=texts["service_account"] or None,
+        nats_urls=tuple(texts["nats_urls"].replace(",", " ").split()),
+        nats_credentials=texts["nats_credentials"] or None,
         auth_plugins=tuple(texts["auth_plugins"].replace(",", " ").split()),
         log_level=level,
         **numbers,

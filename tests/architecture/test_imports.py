@@ -65,3 +65,22 @@ def imported_by(package: str, *, banned: list[str]) -> set[str]:
 )
 def test_package_imports_without(package: str, banned: list[str]) -> None:
     assert not imported_by(package, banned=banned) & set(banned)
+
+
+def test_a_sidecar_by_itself_pays_for_no_nats_client() -> None:
+    program = """
+import sys
+from runestone_sidecar.app import build
+from runestone_sidecar.settings import read_settings
+build(read_settings({"NATS_URL": sys.argv[1]}))
+print("nats" in sys.modules)
+"""
+    for url, imported in (("", "False"), ("nats://127.0.0.1:4222", "True")):
+        done = subprocess.run(
+            [sys.executable, "-c", program, url],
+            env={"PYTHONPATH": str(ROOT / "sidecar")},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert done.stdout.split() == [imported]

@@ -88,6 +88,9 @@ class ChildProcess:
             if self._ends_within(POLL_S):
                 raise self._failure(f"ended with status {self._process.returncode}")
 
+    def send_signal(self, number: signal.Signals) -> None:
+        self._process.send_signal(number)
+
     def stop(self, by: signal.Signals = signal.SIGTERM, *, timeout_s: float = 30) -> None:
         """End it by this signal, or by SIGKILL where it does not go in time."""
         if self.is_running:

@@ -1,0 +1,75 @@
+"""A real nats-server with JetStream, on a port of its own: to stop, to freeze, to bring back."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import socket
+import sys
+import tempfile
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from runestone_testing.child_process import ChildProcess
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+START_S = 30
+
+
+class NatsServer:
+    """Its port stays the same however often it is started; so does its store, unless wiped."""
+
+    def __init__(self, folder: Path, *options: str) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            self.port = free.getsockname()[1]
+        self._folder = folder
+        self._options = options
+        self._child: ChildProcess | None = None
+
+    @property
+    def url(self) -> str:
+        return f"nats://127.0.0.1:{self.port}"
+
+    def start(self) -> None:
+        program = str(Path(sys.executable).with_name("nats-server"))
+        argv: Sequence[str] = [
+            *(program, "--addr", "127.0.0.1", "--port", str(self.port)),
+            *("--jetstream", "--store_dir", str(self._folder / "store"), *self._options),
+        ]
+        self._child = ChildProcess(argv, log=self._folder / "nats.log")
+        self._child.wait_until(self._greets, timeout_s=START_S)
+
+    def stop(self, by: signal.Signals = signal.SIGKILL) -> None:
+        if self._child is not None:
+            self._child.stop(by)
+            self._child = None
+
+    def send_signal(self, number: signal.Signals) -> None:
+        """SIGSTOP: its connections stand, and nothing comes of them."""
+        assert self._child is not None
+        self._child.send_signal(number)
+
+    def wipe(self) -> None:
+        shutil.rmtree(self._folder / "store", ignore_errors=True)
+
+    def _greets(self) -> bool:
+        try:
+            with socket.create_connection(("127.0.0.1", self.port), timeout=1) as connection:
+                return connection.recv(4) == b"INFO"
+        except OSError:
+            return False
+
+
+@contextmanager
+def nats_server(*options: str, started: bool = True) -> Iterator[NatsServer]:
+    with tempfile.TemporaryDirectory() as folder:
+        server = NatsServer(Path(folder), *options)
+        try:
+            if started:
+                server.start()
+            yield server
+        finally:
+            server.stop()
