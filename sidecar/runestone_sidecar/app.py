@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import uvicorn
-from prometheus_client import CollectorRegistry, Gauge
+from prometheus_client import CollectorRegistry
 
 from runestone_sidecar.admit.load import LoadStore
 from runestone_sidecar.admit.local_limits import LocalLimiter
@@ -52,7 +52,8 @@ from runestone_sidecar.upstream.surfaces.chat import OPENAI_CHAT
 from runestone_sidecar.upstream.surfaces.count_tokens import COUNT_TOKENS
 
 if TYPE_CHECKING:
-    from runestone_sidecar.broker.link import Link
+    from runestone_sidecar.admit.limits import Limiter
+    from runestone_sidecar.joint import Joint
 
 BACKLOG = 4096
 TELLING_S = 1  # how long a scrape may outlast the last request
@@ -78,7 +79,7 @@ class Parts:
     health: Health
     api: App
     health_app: App
-    link: "Link | None"  # to NATS
+    joint: "Joint | None"  # with the namespace's other sidecars; None: by itself
 
 
 def build(settings: Settings) -> Parts:
@@ -86,7 +87,8 @@ def build(settings: Settings) -> Parts:
     holder = Holder(metrics)
     client = Client()
     load = LoadStore()
-    limiter = LocalLimiter()
+    joint = build_joint(settings, holder, metrics.registry)
+    limiter: Limiter = joint.limiter if joint else LocalLimiter()
     rng = random.Random()
     lines = LineWriter()
     exchanges = Exchanges(
@@ -157,7 +159,7 @@ def build(settings: Settings) -> Parts:
         health=health,
         api=build_api(exchanges, generations, others, passthrough.answer, health),
         health_app=build_health(health),
-        link=build_link(settings, metrics.registry),
+        joint=joint,
     )
 
 
@@ -175,18 +177,13 @@ def _of_the_audit_setting() -> Iterator[None]:
         raise SettingsError(f"RUNESTONE_AUDIT: {error.reason}") from error
 
 
-def build_link(settings: Settings, registry: CollectorRegistry) -> "Link | None":
+def build_joint(settings: Settings, holder: Holder, registry: CollectorRegistry) -> "Joint | None":
     if not settings.nats_urls:
         return None
-    # A megabyte that a sidecar by itself need not pay.
-    from runestone_sidecar.broker.credentials import Credentials  # noqa: PLC0415
-    from runestone_sidecar.broker.link import Link  # noqa: PLC0415
+    # Megabytes that a sidecar by itself need not pay.
+    from runestone_sidecar import joint  # noqa: PLC0415
 
-    file = settings.nats_credentials
-    link = Link(settings.nats_urls, Credentials(file) if file else None)
-    up = Gauge("runestone_nats_up", "1 while there is a connection to NATS.", registry=registry)
-    up.set_function(lambda: link.is_up)
-    return link
+    return joint.build(settings, holder, registry)
 
 
 class Server(uvicorn.Server):
@@ -317,11 +314,13 @@ async def _background(parts: Parts) -> AsyncIterator[None]:
     ]
     if audit is not None:
         tasks.append(asyncio.create_task(audit.keep_synced()))
-    if parts.link is not None:
-        tasks.append(asyncio.create_task(parts.link.run()))
+    if parts.joint is not None:
+        tasks += parts.joint.start()
     try:
         yield
     finally:
+        if parts.joint is not None:
+            await parts.joint.leave()
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)

@@ -39,6 +39,8 @@ class Settings:
     audit: str = "off"  # where its records go: "stdout", or a file
     nats_urls: tuple[str, ...] = ()  # none: this sidecar is by itself
     nats_credentials: str | None = None
+    replicas: int = 1
+    lease_s: float = 10.0
     auth_plugins: tuple[str, ...] = ()  # entry points of `runestone.auth`, in the order asked
 
 
@@ -97,6 +99,18 @@ NUMBERS: Final = {
     ),
     "write_timeout_s": Number(
         "RUNESTONE_WRITE_TIMEOUT_SECONDS", 1, 3600, "how long a client may not read its answer"
+    ),
+    "replicas": Number(
+        "RUNESTONE_REPLICAS",
+        1,
+        1000,
+        "how many sidecars share the limits of the keys, as long as NATS was never reached",
+    ),
+    "lease_s": Number(
+        "RUNESTONE_LEASE_SECONDS",
+        3,
+        300,
+        "how long after its last sign of life a sidecar's share of the limits is its own",
     ),
 }
 

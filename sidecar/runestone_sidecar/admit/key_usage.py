@@ -1,5 +1,6 @@
 """What one key has used, in a window for each of its limits. Whoever counts it brings the clock."""
 
+import sys
 from collections.abc import Iterator
 from typing import Final
 
@@ -29,9 +30,12 @@ _MONTH_S: Final = 30 * 86_400
 
 KINDS: Final = (REQUESTS_PER_MINUTE, REQUESTS_PER_HOUR, TOKENS_PER_MINUTE, BUDGET)
 _MINUTE, _HOUR, _TOKENS, _SPENT = range(4)  # places in KINDS
+SLOTS: Final = len(KINDS)  # the place of requests at once, behind these
+PLACES: Final = SLOTS + 1
 
 Room = tuple[int, int, float]  # the limit, what remains of it, until all of it is there again
 Ask = tuple[int, int, int, int]  # place in KINDS, length in seconds, limit, how much of it
+Hold = tuple[int, Window, int]  # place in KINDS, what was taken from, how much
 NOTHING: Final = Need(tokens=0, cost_picodollars=0)
 
 
@@ -52,6 +56,12 @@ def asked(limits: Limits, need: Need) -> list[Ask]:
     return found
 
 
+def lengths_of(limits: Limits) -> tuple[int, ...]:
+    """Of the windows, in the order of KINDS; of a budget that there is none of, the longest."""
+    period = limits.budget.period if limits.budget else ""
+    return (_MINUTE_S, _HOUR_S, _MINUTE_S, _PERIODS_S.get(period, _MONTH_S))
+
+
 def _clamped(amount: int, input_alone: int, limit: int) -> int:
     """At most the limit, for nobody knows whether so much will come of it; but input is certain."""
     return limit if amount > limit >= max(1, input_alone) else amount
@@ -60,9 +70,12 @@ def _clamped(amount: int, input_alone: int, limit: int) -> int:
 class KeyUsage:
     """A window is made when a limit first asks for it."""
 
-    __slots__ = ("gone_since_s", "in_flight", "windows")
+    __slots__ = ("elsewhere", "gone_since_s", "in_flight", "usable", "windows")
 
     def __init__(self) -> None:
+        # By place: how much of each limit may be used here, and is held by others.
+        self.usable = [sys.maxsize] * PLACES
+        self.elsewhere = [0] * PLACES
         self.in_flight = 0
         self.gone_since_s: float | None = None  # it is not configured any more
         self.windows: list[Window | None] = [None] * len(KINDS)
@@ -79,14 +92,46 @@ class KeyUsage:
             window.stretch(length_s, now_s)
         return window
 
+    def take(self, limits: Limits, need: Need, now_s: float) -> list[Hold] | None:
+        """All that is needed or nothing."""
+        usable = self.usable
+        at_once = limits.concurrent_requests
+        fits = at_once is None or self.in_flight < at_once and self.in_flight < usable[SLOTS]
+        holds: list[Hold] = []
+        for which, length_s, limit, amount in asked(limits, need):
+            window = self.window(which, length_s, now_s)
+            if amount:
+                total = window.total + amount
+                if total > limit or total > usable[which]:
+                    fits = False
+            holds.append((which, window, amount))
+        if not fits:
+            return None
+        for _, window, amount in holds:
+            window.add(amount)
+        self.in_flight += 1
+        return holds
+
+    def room_in_s(
+        self, which: int, length_s: int, limit: int, amount: int, *, now_s: float
+    ) -> float:
+        """How long until `amount` fits, as far as is known here; inf: it never does."""
+        window = self.window(which, length_s, now_s)
+        if window.total + amount <= min(limit, self.usable[which]) or amount > limit:
+            return window.room_in_s(amount, limit, now_s)
+        ours = limit - self.elsewhere[which]
+        wait_s = window.room_in_s(amount, ours, now_s) if amount <= ours else 0.0
+        return wait_s or window.width_s  # what others use slides out too
+
     def states(self, limits: Limits, now_s: float) -> Iterator[LimitState]:
         for which, length_s, limit, _ in asked(limits, NOTHING):
             window = self.window(which, length_s, now_s)
-            remaining, reset_s = max(0, limit - window.total), window.empty_in_s(now_s)
+            remaining = max(0, limit - window.total - self.elsewhere[which])
+            reset_s = window.empty_in_s(now_s)
             period = limits.budget.period if which == _SPENT and limits.budget else None
             yield LimitState(KINDS[which], limit, remaining, reset_s, period)
         if (at_once := limits.concurrent_requests) is not None:
-            yield LimitState(CONCURRENT_REQUESTS, at_once, max(0, at_once - self.in_flight), 0.0)
+            yield LimitState(CONCURRENT_REQUESTS, at_once, self._slots(at_once), 0.0)
 
     def headers(self, limits: Limits, now_s: float) -> Headers:
         """Those of `states`, a third of the work: nearly every response has them."""
@@ -96,8 +141,11 @@ class KeyUsage:
         if (tokens := limits.tokens_per_minute) is not None:
             headers += headers_of(TOKENS, *self._room(_TOKENS, _MINUTE_S, tokens, now_s))
         if (at_once := limits.concurrent_requests) is not None:
-            headers += headers_of(CONCURRENT, at_once, max(0, at_once - self.in_flight))
+            headers += headers_of(CONCURRENT, at_once, self._slots(at_once))
         return headers
+
+    def _slots(self, at_once: int) -> int:
+        return max(0, at_once - self.in_flight - self.elsewhere[SLOTS])
 
     def _requests(self, limits: Limits, now_s: float) -> Room | None:
         """Of the limits on requests the one that is nearer, and of two as near the slower."""
@@ -112,7 +160,8 @@ class KeyUsage:
 
     def _room(self, which: int, length_s: int, limit: int, now_s: float) -> Room:
         window = self.window(which, length_s, now_s)
-        return limit, max(0, limit - window.total), window.empty_in_s(now_s)
+        remaining = max(0, limit - window.total - self.elsewhere[which])
+        return limit, remaining, window.empty_in_s(now_s)
 
     def matters(self, now_s: float) -> bool:
         """False where it is no different from one that was never used."""

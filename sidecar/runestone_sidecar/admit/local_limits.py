@@ -8,11 +8,11 @@ once they make no difference.
 import asyncio
 import math
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from typing import Final
 
 from runestone_contract.config import Limits
-from runestone_sidecar.admit.key_usage import KINDS, KeyUsage, asked
+from runestone_sidecar.admit.key_usage import KINDS, SLOTS, Hold, KeyUsage, asked
 from runestone_sidecar.admit.limits import (
     BUDGET,
     CONCURRENT_REQUESTS,
@@ -23,7 +23,6 @@ from runestone_sidecar.admit.limits import (
     rate_limit_headers,
 )
 from runestone_sidecar.admit.refusal import limit_reached
-from runestone_sidecar.admit.window import Window
 from runestone_sidecar.config.snapshot import Principal
 from runestone_sidecar.errors import LimitReached
 
@@ -31,8 +30,6 @@ SLOT_WAIT_S: Final = 1.0  # nobody knows when a running request ends
 SWEEP_EVERY_S: Final = 60.0
 SWEPT_AT_ONCE: Final = 256  # keys: a fraction of a millisecond
 SWEEP_PAUSE_S: Final = 0.02
-
-_Hold = tuple[int, Window, int]  # place in KINDS, what was taken from, how much
 
 
 class LocalReservation:
@@ -43,13 +40,13 @@ class LocalReservation:
         limiter: "LocalLimiter",
         principal: Principal,
         usage: KeyUsage,
-        holds: list[_Hold],
+        holds: list[Hold],
         at_s: float,
     ) -> None:
         self._limiter = limiter
         self._principal = principal
         self._usage = usage
-        self._holds: list[_Hold] | None = holds
+        self._holds: list[Hold] | None = holds
         self._at_s = at_s
 
     def commit(self, *, tokens: int, cost_picodollars: int) -> None:
@@ -82,8 +79,13 @@ class LocalReservation:
 class LocalLimiter:
     """A Limiter. Its state is a few kilobytes for each key that was used of late."""
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        clock: Callable[[], float] = time.monotonic,
+        make_usage: Callable[[], KeyUsage] = KeyUsage,
+    ) -> None:
         self.clock = clock
+        self._make_usage = make_usage
         self._used: dict[str, KeyUsage] = {}
         self._sweeping: asyncio.TimerHandle | None = None
         self._unswept: list[str] = []
@@ -94,19 +96,9 @@ class LocalLimiter:
             return None
         now_s = self.clock()
         usage = self._used.get(principal.id) or self._begin(principal.id)
-        at_once = limits.concurrent_requests
-        fits = at_once is None or usage.in_flight < at_once
-        holds: list[_Hold] = []
-        for which, length_s, limit, amount in asked(limits, need):
-            window = usage.window(which, length_s, now_s)
-            if amount and window.total + amount > limit:
-                fits = False
-            holds.append((which, window, amount))
-        if not fits:
-            raise _refusal(usage, limits, need, now_s)
-        for _, window, amount in holds:
-            window.add(amount)
-        usage.in_flight += 1
+        holds = usage.take(limits, need, now_s)
+        if holds is None:
+            raise refusal(usage, limits, need, now_s)
         return LocalReservation(self, principal, usage, holds, now_s)
 
     def state(self, principal: Principal) -> list[LimitState]:
@@ -124,12 +116,19 @@ class LocalLimiter:
             elif usage.gone_since_s is None:
                 usage.gone_since_s = now_s
 
+    @property
+    def usages(self) -> Mapping[str, KeyUsage]:
+        return self._used
+
+    def usage(self, id_: str) -> KeyUsage:
+        return self._used.get(id_) or self._begin(id_)
+
     def __len__(self) -> int:
         """Keys that it holds something for."""
         return len(self._used)
 
     def _begin(self, id_: str) -> KeyUsage:
-        usage = self._used[id_] = KeyUsage()
+        usage = self._used[id_] = self._make_usage()
         if self._sweeping is None:
             self._sweep_in(SWEEP_EVERY_S)
         return usage
@@ -150,15 +149,15 @@ class LocalLimiter:
             self._sweep_in(SWEEP_PAUSE_S if self._unswept else SWEEP_EVERY_S)
 
 
-def _refusal(usage: KeyUsage, limits: Limits, need: Need, now_s: float) -> LimitReached:
+def refusal(usage: KeyUsage, limits: Limits, need: Need, now_s: float) -> LimitReached:
     """By the limit that there is to wait for longest."""
     waits = {
-        KINDS[which]: (usage.window(which, length_s, now_s).room_in_s(amount, limit, now_s), amount)
+        KINDS[which]: (usage.room_in_s(which, length_s, limit, amount, now_s=now_s), amount)
         for which, length_s, limit, amount in asked(limits, need)
         if amount
     }
     at_once = limits.concurrent_requests
-    if at_once is not None and usage.in_flight >= at_once:
+    if at_once is not None and usage.in_flight >= min(at_once, usage.usable[SLOTS]):
         waits[CONCURRENT_REQUESTS] = (SLOT_WAIT_S if at_once else math.inf, 1)
     kind = max(waits, key=lambda kind: waits[kind][0])
     wait_s, amount = waits[kind]

@@ -75,6 +75,27 @@ class Window:
             number -= 1
         return max(0.0, (number + _SLOTS) * self._width_s - now_s)
 
+    @property
+    def width_s(self) -> float:
+        return self._width_s
+
+    @property
+    def recent(self) -> int:
+        """Within the two newest buckets, as of when it was last advanced."""
+        counts, newest = self._counts, self._newest
+        return counts[newest % _SLOTS] + counts[(newest - 1) % _SLOTS]
+
+    def past(self, now_s: float, *, parts: int) -> tuple[tuple[float, int], ...]:
+        """(how long it counts still, amount) in at most so many parts, none of them too early."""
+        step = -(-_SLOTS // parts)
+        found = []
+        for newest in range(self._newest, self._newest - _SLOTS, -step):
+            oldest = max(newest - step, self._newest - _SLOTS)
+            amount = sum(self._counts[number % _SLOTS] for number in range(newest, oldest, -1))
+            if amount:
+                found.append(((newest + _SLOTS) * self._width_s - now_s, amount))
+        return tuple(found)
+
     def stretch(self, length_s: int, now_s: float) -> None:
         """Another length for what is remembered: each bucket's as of its end, never too early."""
         remembered = [

@@ -37,6 +37,7 @@ class Link:
     credentials: Credentials | None = None
     rng: random.Random = field(default_factory=random.Random)
     client: Client | None = None  # None: away
+    _is_known: bool = False  # whether it can be reached
     _followers: list[Follower] = field(default_factory=list)
     _told: str | None = None  # the reason for being away that was logged
 
@@ -45,7 +46,8 @@ class Link:
         return self.client is not None
 
     def follow(self, follower: Follower) -> None:
-        """It is called with each connection once it stands, and with None once it is lost."""
+        """It is called with each connection once it stands, and with None once it is lost, or
+        where the first cannot be made."""
         self._followers.append(follower)
 
     async def run(self) -> None:
@@ -89,9 +91,9 @@ class Link:
             )
 
     def _change(self, client: Client | None) -> None:
-        if client is self.client:
+        if client is self.client and self._is_known:
             return
-        self.client = client
+        self.client, self._is_known = client, True
         if client is not None:
             self._told = None
             url = client.connected_url

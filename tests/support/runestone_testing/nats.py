@@ -33,6 +33,10 @@ class NatsServer:
     def url(self) -> str:
         return f"nats://127.0.0.1:{self.port}"
 
+    @property
+    def is_running(self) -> bool:
+        return self._child is not None
+
     def start(self) -> None:
         program = str(Path(sys.executable).with_name("nats-server"))
         argv: Sequence[str] = [

@@ -1,0 +1,185 @@
+"""A namespace's ledger in NATS: a bucket of JetStream's, of which each change is sent to everybody.
+
+The stream publishes what it has stored once more, with its revision, and a plain subscription
+hears it: there is no consumer that could stall or be lost. What is missed is found out by the
+next write, which names the revision that it follows.
+"""
+
+import asyncio
+import contextlib
+import logging
+import re
+import time
+from collections.abc import Callable
+from datetime import datetime
+from typing import Final, Protocol
+
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.errors import Error
+from nats.js import JetStreamContext
+from nats.js.api import Header, RePublish, StreamConfig
+from nats.js.errors import BadRequestError, NotFoundError
+
+from runestone_sidecar.broker.link import Link
+
+ANSWER_S: Final = 1.0
+RETRY_S: Final = 1.0
+OTHER_CONFIGURATION: Final = 10058  # JetStream's codes of errors
+OTHER_REVISION: Final = (10071, 10164)
+MAX_RECORD_BYTES: Final = 256 * 1024
+
+_LAST: Final = "Nats-Sequence"
+_TIME: Final = "Nats-Time-Stamp"
+_UNFIT: Final = re.compile(r"[^-/_.a-zA-Z0-9]")
+
+log = logging.getLogger(__name__)
+
+
+class Reader(Protocol):
+    def opened(self, store: str) -> None: ...
+    def closed(self) -> None: ...
+    def changed(self, key: str, content: bytes, revision: int) -> None: ...
+
+
+class KvLedger:
+    """`run` opens it whenever there is a connection. A key's value is a message of its subject."""
+
+    def __init__(self, link: Link, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._link = link
+        self._clock = clock
+        self._changed = asyncio.Event()
+        self._namespace: str | None = None
+        self._reader: Reader | None = None
+        self._js: JetStreamContext | None = None  # of the connection that stands
+        self._bucket = ""
+        self._keys: dict[str, str] = {}  # by the form they have in a subject, where that is another
+        self._ahead_s = 0.0  # the server's clock of ours, at least
+        link.follow(self._follow)
+
+    def join(self, namespace: str) -> None:
+        """Nothing is opened before."""
+        if namespace != self._namespace:
+            self._namespace = namespace
+            self._changed.set()
+
+    async def run(self, reader: Reader) -> None:
+        """Until cancelled."""
+        self._reader = reader
+        while True:
+            self._changed.clear()
+            client = self._link.client
+            if client is not None and self._namespace:
+                try:
+                    await self._open(client, self._namespace, reader)
+                except (Error, ConnectionError, TimeoutError) as error:
+                    log.warning("no ledger of limits in NATS: %s", type(error).__name__)
+                    with contextlib.suppress(TimeoutError):
+                        async with asyncio.timeout(RETRY_S):
+                            await self._changed.wait()
+                    continue
+            await self._changed.wait()
+
+    def _follow(self, client: Client | None) -> None:
+        self._js = None
+        if client is None and self._reader is not None:
+            self._reader.closed()
+        self._changed.set()
+
+    async def _open(self, client: Client, namespace: str, reader: Reader) -> None:
+        bucket = f"runestone-limits-{namespace}"
+        self._bucket = bucket
+        told = f"runestone.{namespace}.limits."
+        js = client.jetstream(timeout=ANSWER_S)
+        created = await _stream(js, bucket, told)
+
+        async def on_change(message: Msg) -> None:
+            headers = message.headers or {}
+            self._ahead_s = _seconds(headers.get(_TIME, "")) - self._clock()
+            key = self._key(message.subject.removeprefix(told))
+            reader.changed(key, message.data, int(headers.get(_LAST, 0)))
+
+        await client.subscribe(f"{told}>", cb=on_change)
+        await client.flush(timeout=int(ANSWER_S))
+        self._js = js
+        reader.opened(created)
+
+    # -- a Ledger --
+
+    async def read(self, key: str) -> tuple[bytes, int, float] | None:
+        js = self._standing()
+        try:
+            found = await js.get_last_msg(f"KV_{self._bucket}", self._subject(key))
+        except NotFoundError:
+            return None
+        except (Error, TimeoutError) as error:
+            raise ConnectionError from error
+        age_s = 0.0 if found.time is None else self._age_s(found.time)
+        return found.data or b"", found.seq or 0, age_s
+
+    async def write(
+        self, key: str, content: bytes, *, after: int | None = None, ttl_s: float | None = None
+    ) -> int | None:
+        js = self._standing()
+        headers: dict[str, str] = {}
+        if after is not None:
+            headers[Header.EXPECTED_LAST_SUBJECT_SEQUENCE] = str(after)
+        ttl = None if ttl_s is None else max(1.0, ttl_s)
+        try:
+            done = await js.publish(self._subject(key), content, headers=headers, msg_ttl=ttl)
+        except BadRequestError as error:
+            if error.err_code in OTHER_REVISION:
+                return None
+            raise ConnectionError from error
+        except (Error, TimeoutError) as error:
+            raise ConnectionError from error
+        return done.seq
+
+    def _standing(self) -> JetStreamContext:
+        if self._js is None:
+            raise ConnectionError
+        return self._js
+
+    def _subject(self, key: str) -> str:
+        fit = _UNFIT.sub(lambda found: f"={ord(found[0]):x}=", key)
+        if fit != key:
+            self._keys[fit] = key
+        return f"$KV.{self._bucket}.{fit}"
+
+    def _key(self, fit: str) -> str:
+        return self._keys.get(fit, fit)
+
+    def _age_s(self, at: datetime) -> float:
+        """By the server's clock alone; never more than it is."""
+        return max(0.0, self._clock() + self._ahead_s - at.timestamp()) if self._ahead_s else 0.0
+
+
+async def _stream(js: JetStreamContext, bucket: str, told: str) -> str:
+    """Made, or brought up to date; the time of its making tells it from one that was lost."""
+    config = StreamConfig(
+        name=f"KV_{bucket}",
+        subjects=[f"$KV.{bucket}.>"],
+        max_msgs_per_subject=1,
+        max_msg_size=MAX_RECORD_BYTES,
+        discard="new",  # type: ignore[arg-type]  # what is there is never dropped for what comes
+        allow_rollup_hdrs=True,
+        deny_delete=True,
+        allow_direct=True,
+        allow_msg_ttl=True,
+        republish=RePublish(src=f"$KV.{bucket}.>", dest=f"{told}>"),
+    )
+    try:
+        info = await js.add_stream(config)
+    except BadRequestError as error:
+        if error.err_code != OTHER_CONFIGURATION:
+            raise
+        info = await js.update_stream(config)
+    return str(info.created)
+
+
+def _seconds(stamp: str) -> float:
+    """Since 1970. JetStream writes nine digits of a second, more than Python takes."""
+    try:
+        return datetime.fromisoformat(re.sub(r"(\.\d{6})\d*", r"\1", stamp)).timestamp()
+    except ValueError:
+        return 0.0

@@ -1,0 +1,77 @@
+"""What a sidecar does together with the others of its namespace, composed: by way of NATS."""
+
+import asyncio
+import secrets
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from runestone_sidecar.admit.shared_limits import SharedLimiter
+from runestone_sidecar.broker.credentials import Credentials
+from runestone_sidecar.broker.ledger import KvLedger
+from runestone_sidecar.broker.link import Link
+from runestone_sidecar.config.holder import Holder
+from runestone_sidecar.settings import Settings
+
+HOLDER_BYTES: Final = 9
+
+
+@dataclass(frozen=True, slots=True)
+class Joint:
+    link: Link
+    ledger: KvLedger
+    limiter: SharedLimiter
+
+    def start(self) -> list[asyncio.Task[None]]:
+        return [
+            asyncio.create_task(self.ledger.run(self.limiter)),
+            asyncio.create_task(self.limiter.run()),
+            asyncio.create_task(self.link.run()),
+        ]
+
+    async def leave(self) -> None:
+        """The tasks must still run."""
+        await self.limiter.leave()
+
+
+def build(settings: Settings, holder: Holder, registry: CollectorRegistry) -> Joint:
+    file = settings.nats_credentials
+    link = Link(settings.nats_urls, Credentials(file) if file else None)
+    ledger = KvLedger(link)
+    limiter = SharedLimiter(
+        ledger,
+        secrets.token_urlsafe(HOLDER_BYTES),
+        lease_s=settings.lease_s,
+        sidecars=settings.replicas,
+    )
+    holder.on_swap(lambda snapshot: ledger.join(snapshot.namespace))
+    registry.register(_Gauges(lambda: link.is_up, limiter))
+    return Joint(link, ledger, limiter)
+
+
+class _Gauges(Collector):
+    def __init__(self, is_up: Callable[[], bool], limiter: SharedLimiter) -> None:
+        self._is_up = is_up
+        self._limiter = limiter
+
+    def collect(self) -> Iterator[Metric]:
+        yield GaugeMetricFamily(
+            "runestone_nats_up", "1 while there is a connection to NATS.", value=self._is_up()
+        )
+        yield GaugeMetricFamily(
+            "runestone_limits_shared",
+            "1 while limits hold over all sidecars together, 0 while each has its part of them.",
+            value=self._limiter.is_shared,
+        )
+        calls = CounterMetricFamily(
+            "runestone_limits_ledger_calls",
+            "Reads and writes of who holds what of a limit; requests that waited for one.",
+            labels=("call",),
+        )
+        for call in ("read", "write", "conflict", "waited"):
+            calls.add_metric((call,), self._limiter.counts[call])
+        yield calls
