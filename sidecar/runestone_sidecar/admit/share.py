@@ -127,7 +127,7 @@ class Share(KeyUsage):
 
     def is_hopeless(self, lacking: Iterable[tuple[int, int]], me: str, now_s: float) -> bool:
         """Nothing is free of one of these, and nobody gives: they were asked, or hold nothing."""
-        if not self.is_known:
+        if not self.is_known or self.task is not None:
             return False
         mine = self.record.holding(me)
         return any(
