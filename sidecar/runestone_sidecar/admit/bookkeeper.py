@@ -37,13 +37,13 @@ class Bookkeeper:
         """Sidecars that share."""
         return len(self._members.living())
 
-    def look(self, key: str, share: Share) -> None:
+    def look(self, key: str, share: Share, *, is_news: bool = False) -> None:
         """What the record means for us; writes what is to be written."""
         now_s = self._clock()
         record, lots = share.next_record(self._me, (), self.sidecars, now_s)
         share.grant(lots, self._me)
         is_calm = not share.differs(record, self._me, now_s)
-        share.looked(now_s, is_calm=is_calm)
+        share.looked(now_s, is_calm=is_calm and not is_news)
         if not is_calm or self._members.silent(share.record.holders):
             self.poke(key, share)
 

@@ -1,8 +1,8 @@
 """How many of a limit's permits a sidecar holds next: it takes, gives, asks for, and owes. Pure.
 
 What all hold together, and what the gone used, is never more than the limit; where it is more all
-the same, since the limit was lowered or an answer was longer than was thought, nobody takes, and
-who has more than a fair share may not use the rest of it.
+the same, since the limit was lowered or an answer was longer than was thought, each may use what
+the others leave of it, which is nothing until enough has slid out.
 """
 
 from dataclasses import dataclass
@@ -43,9 +43,9 @@ def allot(record: Record, me: str, place: int, stand: Stand, sidecars: int) -> L
     free = stand.limit - record.of_the_gone(place) - record.held_by_others(me, place) - held
     aim = max(stand.needed, min(stand.used + stand.margin, stand.limit))
     wanted = record.wanted_by_others(me, place)
-    fair = _fair(record, me, place, stand, round_up=free >= 0)
+    fair = _fair(record, me, place, stand)
     if free < 0:
-        usable = min(held, max(fair, held + free, 0))
+        usable = max(0, held + free)
     elif wanted > free and held >= stand.needed:
         idle = held - stand.needed - stand.spare
         usable = held - min(wanted - free, max(idle, held - fair, 0))
@@ -67,14 +67,15 @@ def _slack(stand: Stand, held: int) -> int:
     return max(stand.margin, held // 8) if stand.used or stand.margin else 0
 
 
-def _fair(record: Record, me: str, place: int, stand: Stand, *, round_up: bool) -> int:
+def _fair(record: Record, me: str, place: int, stand: Stand) -> int:
+    """Rounded up, or an odd permit would go to and fro."""
     others = sum(
         1
         for id_, each in record.holders.items()
         if id_ != me and (each.held[place] or each.wants[place])
     )
     shared = max(0, stand.limit - record.of_the_gone(place))
-    return (shared + (others if round_up else 0)) // (1 + others)
+    return -(-shared // (1 + others))
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,7 @@
 """One key's limits as this sidecar shares in them: what it has used, holds and lacks."""
 
 import asyncio
+import math
 import sys
 from collections.abc import Iterable, Sequence
 from typing import Final
@@ -21,11 +22,13 @@ from runestone_sidecar.admit.permits import LastSeen, Lot, Rank, Stand, allot, u
 from runestone_sidecar.admit.record import NOTHING as NOTHING_HELD
 from runestone_sidecar.admit.record import Holding, Record
 
-IDLE_S: Final = 2.0  # without a request: what is kept for the next one goes to whoever needs it
+IDLE_S: Final = 2.0  # without a request: what is kept for the next ones goes to whoever needs it
+ONE_MORE_S: Final = 30.0  # but for one, or a sidecar with little to do were never let in
 WANT_WAIT_S: Final = 0.1  # for others to give
 LOOK_S: Final = 1.0
 LONGEST_LOOK_S: Final = 64.0
-BLOCKS: Final = 16  # of a limit: what one sidecar of one takes at a time
+BLOCKS: Final = 16  # of a limit: what one sidecar alone takes at a time, at least
+MOST: Final = 4  # of a limit: what it holds beyond what it used, at most
 PARTS: Final = 8  # of a window, in what is written down of it
 REFRESHES: Final = 16  # of that, in the length of a window
 LONG_S: Final = 600  # a window worth writing down
@@ -77,8 +80,8 @@ class Share(KeyUsage):
         self.active_s = 0.0
         self.last: list[Hold] = []  # what a request took
         self.waiting = [0] * PLACES  # what requests wait for
-        self._refused = [0] * PLACES  # what the largest lacked that was refused
-        self._refused_s = -IDLE_S
+        self._refused = [0] * PLACES  # what those lacked that were refused of late
+        self._refused_s = -ONE_MORE_S
         self._peak = 0
         self._free = [0] * PLACES
         self._low = [UNLIMITED] * PLACES  # used so much: get more before it runs out
@@ -140,11 +143,11 @@ class Share(KeyUsage):
         )
 
     def refused(self, lacking: Iterable[tuple[int, int]], now_s: float) -> None:
-        if now_s - self._refused_s > IDLE_S:
+        if now_s - self._refused_s > ONE_MORE_S:
             self._refused = [0] * PLACES
         self._refused_s = now_s
         for place, amount in lacking:
-            self._refused[place] = max(self._refused[place], amount)
+            self._refused[place] += amount
 
     # -- the record --
 
@@ -303,20 +306,22 @@ class Share(KeyUsage):
 
     def _stands(self, sidecars: int, now_s: float, *, modest: bool) -> list[Stand | None]:
         is_active = not modest and now_s - self.active_s < IDLE_S
-        lacked = self._refused if now_s - self._refused_s < IDLE_S else [0] * PLACES
+        is_recent = not modest and now_s - max(self.active_s, self._refused_s) < ONE_MORE_S
         typical = {which: amount for which, _, amount in self.last}
         stands: list[Stand | None] = [None] * PLACES
         for which, length_s, limit, _ in asked(self.limits, NOTHING):
             window = self.window(which, length_s, now_s)
-            recent = window.recent
-            margin = max(recent, typical.get(which, 1), -(-limit // (BLOCKS * sidecars)))
+            recent = math.ceil(window.recent / max(1.0, window.width_s))  # in a second or two
+            most = max(recent and 1, min(recent, limit // (MOST * sidecars)))
+            one = max(1, typical.get(which, 1))
+            margin = max(most, one, -(-limit // (BLOCKS * sidecars)))
             stands[which] = self._stand(
                 which,
                 limit,
                 used=max(0, window.total),
-                margin=margin if (is_active or window.total) and not modest else 0,
-                spare=recent if is_active else 0,
-                lacked=0 if modest else lacked[which],
+                margin=margin if (is_recent or window.total) and not modest else 0,
+                spare=max(most, one) if is_active else one if is_recent else 0,
+                lacked=0 if modest else self._lacked(which, limit // (MOST * sidecars), now_s),
             )
         if (at_once := self.limits.concurrent_requests) is not None:
             peak = max(self._peak, self.in_flight)
@@ -327,9 +332,17 @@ class Share(KeyUsage):
                 used=self.in_flight,
                 margin=margin if is_active or (self.in_flight and not modest) else 0,
                 spare=peak - self.in_flight if is_active else 0,
-                lacked=0 if modest else lacked[SLOTS],
+                lacked=0 if modest else self._lacked(SLOTS, 1, now_s),
             )
         return stands
+
+    def _lacked(self, place: int, most: int, now_s: float) -> int:
+        """For a while: of a window that was filled at once nothing slides out for long."""
+        lacked = self._refused[place]
+        if lacked and now_s - self._refused_s < (IDLE_S if place == SLOTS else ONE_MORE_S):
+            one = next((amount for which, _, amount in self.last if which == place), 1)
+            return min(lacked, max(most, one))
+        return 0
 
     def _stand(
         self, place: int, limit: int, *, used: int, margin: int, spare: int, lacked: int
@@ -346,6 +359,7 @@ class Share(KeyUsage):
     def looked(self, now_s: float, *, is_calm: bool) -> None:
         """Until when nothing has to be done of itself."""
         self._peak = self.in_flight
+        is_calm = is_calm and not any(any(each.wants) for each in self.record.holders.values())
         self.look_every_s = min(LONGEST_LOOK_S, 2 * self.look_every_s) if is_calm else LOOK_S
         self.look_s = now_s + self.look_every_s
 

@@ -206,7 +206,7 @@ class SharedLimiter:
             share.is_known = False
             return
         if self._books.is_shared:
-            self._books.look(key, share)
+            self._books.look(key, share, is_news=True)
 
     async def run(self) -> None:
         """Until cancelled."""
