@@ -112,6 +112,12 @@ class Limits(Wire):
     budget: Budget | None = None
 
 
+class KeyOverflow(Wire):
+    """What happens to a request that finds a limit of its Key reached."""
+
+    mode: str = "OnRequest"  # "Always" | "Wait" | "Never"; one that is not known: refused
+
+
 class Key(Wire):
     kind: Literal["key"] = "key"
     id: str
@@ -124,6 +130,7 @@ class Key(Wire):
     policy: str | None = None  # policy id, maybe of none here; None: the namespace's default
     service_accounts: tuple[str, ...] = ()  # names, of this namespace; in one Key at most
     limits: Limits = Limits()
+    overflow: KeyOverflow = KeyOverflow()
 
 
 class Match(Wire):
@@ -158,6 +165,13 @@ class Rule(Wire):
     timeout_ms: int | None = None
 
 
+class PolicyOverflow(Wire):
+    """How many requests of a Key may wait at once, and for how long each."""
+
+    max_queued: int = 1_000
+    max_age_ms: int = 3_600_000
+
+
 class Policy(Wire):
     kind: Literal["policy"] = "policy"
     id: str
@@ -165,6 +179,7 @@ class Policy(Wire):
     policy: str = "Default"
     rules: tuple[Rule, ...] = ()
     aliases: dict[str, str] = {}
+    overflow: PolicyOverflow = PolicyOverflow()
     partial: bool = False  # a reference did not resolve and was left out: nothing to go back to
 
 

@@ -23,6 +23,7 @@ HEADER_PROVIDER = "x-runestone-provider"
 HEADER_MODEL = "x-runestone-model"
 HEADER_ATTEMPTS = "x-runestone-attempts"
 HEADER_CONFIG = "x-runestone-config"
+HEADER_QUEUED = "x-runestone-queued"
 HEADER_DEBUG = "x-runestone-debug"
 
 KEY_PREFIX_LENGTH = 10

@@ -19,6 +19,7 @@ from runestone_sidecar.admit.load import LoadStore
 from runestone_sidecar.admit.local_limits import LocalLimiter
 from runestone_sidecar.admit.plugin import Authenticator, load_plugins
 from runestone_sidecar.admit.route import Router
+from runestone_sidecar.admit.waiting import WaitingRoom
 from runestone_sidecar.config.holder import Holder
 from runestone_sidecar.config.snapshot import Snapshot
 from runestone_sidecar.config.source import Source
@@ -34,6 +35,7 @@ from runestone_sidecar.edge.models import Models
 from runestone_sidecar.edge.passthrough import PassThrough
 from runestone_sidecar.edge.protocol import Protocol
 from runestone_sidecar.edge.provider_gauges import ProviderGauges
+from runestone_sidecar.edge.queued import Queue
 from runestone_sidecar.edge.request import App
 from runestone_sidecar.edge.routes import build_api, build_health
 from runestone_sidecar.edge.usage import UsageReport
@@ -77,6 +79,7 @@ class Parts:
     audit: AuditLog | None
     checks: HealthChecks
     health: Health
+    room: WaitingRoom
     api: App
     health_app: App
     joint: "Joint | None"  # with the namespace's other sidecars; None: by itself
@@ -89,6 +92,7 @@ def build(settings: Settings) -> Parts:
     load = LoadStore()
     joint = build_joint(settings, holder, metrics.registry)
     limiter: Limiter = joint.limiter if joint else LocalLimiter()
+    room = WaitingRoom(metrics.waits, max_bytes=settings.max_waiting_bytes)
     rng = random.Random()
     lines = LineWriter()
     exchanges = Exchanges(
@@ -101,6 +105,7 @@ def build(settings: Settings) -> Parts:
         audit=_audit_log(settings, metrics),
     )
     router = Router(load=load, random=rng)
+    queue = Queue(limiter, room, exchanges.caller_of)
     executor = Executor(client, load, metrics.traffic, rng=rng)
     bodies = Bodies(
         BodyBounds(
@@ -110,7 +115,7 @@ def build(settings: Settings) -> Parts:
         )
     )
     generations = {
-        path: Generation(surface, router, executor, limiter, bodies)
+        path: Generation(surface, router, executor, queue, bodies)
         for path, surface in SURFACES.items()
     }
     usage = UsageReport(metrics.traffic, limiter, int(time.time()))
@@ -127,7 +132,7 @@ def build(settings: Settings) -> Parts:
     passthrough = PassThrough(
         Destinations(router),
         Forwarder(client, load, metrics.traffic, rng=rng),
-        limiter,
+        queue,
         bodies,
     )
     checks = HealthChecks(client, load, metrics.traffic, rng=rng)
@@ -140,6 +145,8 @@ def build(settings: Settings) -> Parts:
         ids = {provider.id for provider in providers}
         load.follow(providers, snapshot.pools.keys())
         limiter.prune(snapshot.principal_ids())
+        metrics.waits.prune(snapshot.principal_ids())
+        room.look_again()
         if metrics.traffic.is_full:
             metrics.traffic.prune(
                 keys=snapshot.principal_ids(), models=snapshot.models(), providers=ids
@@ -157,6 +164,7 @@ def build(settings: Settings) -> Parts:
         audit=exchanges.audit,
         checks=checks,
         health=health,
+        room=room,
         api=build_api(exchanges, generations, others, passthrough.answer, health),
         health_app=build_health(health),
         joint=joint,
@@ -354,6 +362,7 @@ async def serve(settings: Settings) -> None:
         """Once: answer what is under way. Twice: stop now."""
         api.force_exit = parts.health.draining
         parts.health.draining = True
+        parts.room.close()
         api.should_exit = True
 
     loop = asyncio.get_running_loop()

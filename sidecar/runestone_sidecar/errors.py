@@ -147,6 +147,7 @@ class LimitReached(GatewayError):
 
     code: str | None = "rate_limit_exceeded"
     limit: str = ""  # which one, as GET /v1/usage names it
+    wait_s: float = 1.0  # until there is room, if no more is used; inf: there never is
     headers: list[tuple[bytes, bytes]] = field(default_factory=list)  # x-ratelimit-*
     status: ClassVar[int] = 429
     type: ClassVar[str] = "rate_limit_error"

@@ -36,6 +36,7 @@ class Settings:
     body_timeout_s: float = 30.0  # and a second for each 16 KiB
     idle_timeout_s: float = 75.0
     write_timeout_s: float = 120.0
+    max_waiting_bytes: int = 128 * 1024 * 1024
     audit: str = "off"  # where its records go: "stdout", or a file
     nats_urls: tuple[str, ...] = ()  # none: this sidecar is by itself
     nats_credentials: str | None = None
@@ -111,6 +112,12 @@ NUMBERS: Final = {
         3,
         300,
         "how long after its last sign of life a sidecar's share of the limits is its own",
+    ),
+    "max_waiting_bytes": Number(
+        "RUNESTONE_MAX_WAITING_BYTES",
+        0,
+        1 << 36,
+        "memory for requests that wait for a limit: each counts twice its body and 32 KiB",
     ),
 }
 

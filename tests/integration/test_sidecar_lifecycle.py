@@ -77,6 +77,38 @@ def test_h8_a_second_sigterm_ends_it_at_once(slow_echo: Echo, tmp_path: Path) ->
         client.close()
 
 
+def test_h7_sigterm_sends_away_at_once_who_waits_for_a_limit(
+    slow_echo: Echo, tmp_path: Path
+) -> None:
+    one_at_a_time = bundles.key(limits={"concurrent_requests": 1}, overflow={"mode": "Wait"})
+    config = bundles.config(bundles.provider(slow_echo.url), keys=(one_at_a_time,))
+    bundles.publish(tmp_path, config)
+    with running_sidecar(tmp_path, tmp_path) as sidecar:
+        running = start_stream(sidecar)
+        answers: list[httpx.Response] = []
+        waiting = threading.Thread(
+            target=lambda: answers.append(
+                httpx.post(f"{sidecar.base_url}/chat/completions", json=BODY, headers=HEADERS)
+            )
+        )
+        waiting.start()
+        wait_until(
+            "it waits", lambda: sidecar.metric("runestone_waiting_requests", api_key="shop/app")
+        )
+        sidecar.process.send_signal(signal.SIGTERM)
+        waiting.join(30)
+        (answer,) = answers
+        assert answer.status_code == 503
+        assert answer.json()["error"]["code"] == "draining"
+        assert answer.headers["retry-after"] == "1"
+        received = b""
+        while part := running.recv(65536):
+            received += part
+        running.close()
+        assert b"data: [DONE]" in received
+        assert sidecar.process.wait(30) == 0
+
+
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
 def test_f1_f3_a_client_that_leaves_ends_the_call_to_the_provider(
     tmp_path: Path, stream: bool

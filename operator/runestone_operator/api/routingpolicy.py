@@ -51,14 +51,17 @@ class Cache(ApiModel):
 
 
 class PolicyOverflow(ApiModel):
-    """Bounds on the jobs that requests over their limit become."""
+    """Bounds on requests over their limit: on those that wait, and on the jobs that others
+    become."""
 
     max_attempts: Annotated[int, Field(ge=1, le=5)] = 5
     """Attempts at a job before it fails."""
     max_queued: Annotated[int, Field(ge=1, le=1_000_000)] = 1000
-    """Jobs waiting at once; beyond it a request is refused."""
+    """Jobs waiting at once, and requests of one key at one sidecar; beyond it a request is
+    refused."""
     max_age: PositiveDuration = PositiveDuration("1h")
-    """Time after which a job still waiting expires."""
+    """Time after which a job still waiting expires, and a request is refused. How long it then
+    runs does not count."""
     result_ttl: PositiveDuration = Field(default=PositiveDuration("15m"), alias="resultTTL")
     """How long a result waits to be fetched."""
 
@@ -83,7 +86,7 @@ class RoutingPolicySpec(ApiModel):
     """Middleware that a request passes, in order; when left out, the built-in pipeline that suits
     the request."""
     overflow: PolicyOverflow | None = None
-    """Bounds on overflow jobs; when left out, those below."""
+    """Bounds on requests and jobs over their limit; when left out, those below."""
 
     @rule(
         "!has(self.rules) || self.rules.size() == 0 || self.rules.filter(r, !has(r.match)"

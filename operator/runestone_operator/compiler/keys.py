@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from runestone_contract import config as wire
-from runestone_operator.api.apikey import Budget, Limits
+from runestone_operator.api.apikey import Budget, KeyOverflow, Limits
 from runestone_operator.api.pending import pending_note
 from runestone_operator.api.resource import ApiKey
 from runestone_operator.api.status import ApiKeyStatus
@@ -184,6 +184,7 @@ def _record(
         policy=policy,
         service_accounts=accounts,
         limits=_limits(spec.limits) if spec.limits else wire.Limits(),
+        overflow=_overflow(spec.overflow) if spec.overflow else wire.KeyOverflow(),
     )
 
 
@@ -201,6 +202,10 @@ def _budget(budget: Budget) -> wire.Budget:
     return wire.Budget(
         picodollars=budget.usd.micro_usd * _PICO_PER_MICRO, period=budget.period.value
     )
+
+
+def _overflow(overflow: KeyOverflow) -> wire.KeyOverflow:
+    return wire.KeyOverflow(mode=overflow.mode.value)
 
 
 def _notes(key: ApiKey, around: Surroundings) -> Iterator[str]:

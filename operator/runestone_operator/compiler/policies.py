@@ -11,6 +11,7 @@ from typing import Final
 from runestone_contract import config as wire
 from runestone_operator.api.pending import pending_note
 from runestone_operator.api.resource import RoutingPolicy
+from runestone_operator.api.routingpolicy import PolicyOverflow
 from runestone_operator.api.routingrule import Fallback, Match, RoutingRule, Target
 from runestone_operator.compiler.catalogue import Catalogue
 from runestone_operator.compiler.globs import unmatched
@@ -46,6 +47,7 @@ def compile_policy(
         policy=policy.spec.policy.value,
         rules=tuple(rules),
         aliases=dict(sorted(policy.spec.aliases.items())),
+        overflow=_overflow(policy.spec.overflow) if policy.spec.overflow else wire.PolicyOverflow(),
         partial=builder.left_out,
     )
     remark = LEFT_OUT if builder.left_out else ""
@@ -53,6 +55,10 @@ def compile_policy(
         record, remark = last_good, KEPT
     notes = (pending_note(policy), *builder.notes)
     return CompiledPolicy(record, tuple(builder.problems), notes, remark)
+
+
+def _overflow(overflow: PolicyOverflow) -> wire.PolicyOverflow:
+    return wire.PolicyOverflow(max_queued=overflow.max_queued, max_age_ms=overflow.max_age.ms)
 
 
 def all_pools_rule(catalogue: Catalogue) -> wire.Rule:

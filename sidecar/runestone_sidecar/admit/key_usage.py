@@ -67,6 +67,13 @@ def _clamped(amount: int, input_alone: int, limit: int) -> int:
     return limit if amount > limit >= max(1, input_alone) else amount
 
 
+def never_fits(limits: Limits, need: Need) -> bool:
+    """Whatever else is used or not."""
+    if limits.concurrent_requests == 0:
+        return True
+    return any(amount > limit for _, _, limit, amount in asked(limits, need))
+
+
 class KeyUsage:
     """A window is made when a limit first asks for it."""
 

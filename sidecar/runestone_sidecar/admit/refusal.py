@@ -22,6 +22,13 @@ _MAY: Final[Mapping[str, str]] = {
     CONCURRENT_REQUESTS: "may have {} running at once",
     BUDGET: "may spend {} in ",
 }
+_LIMITS: Final[Mapping[str, str]] = {
+    REQUESTS_PER_MINUTE: "limit of requests a minute",
+    REQUESTS_PER_HOUR: "limit of requests an hour",
+    TOKENS_PER_MINUTE: "limit of tokens a minute",
+    CONCURRENT_REQUESTS: "limit of requests at once",
+    BUDGET: "budget",
+}
 _PERIODS: Final[Mapping[str | None, str]] = {"Hour": "an hour", "Day": "a day"}
 
 
@@ -36,7 +43,36 @@ def limit_reached(
         retry_after_s=min(MAX_RETRY_AFTER_S, wait_s),
         exhausted=never or kind is BudgetSpent or wait_s > MAX_RETRY_AFTER_S,
         limit=reached.kind,
+        wait_s=wait_s,
         headers=headers,
+    )
+
+
+def queue_full(reached: LimitReached, *, wait_s: float) -> LimitReached:
+    """For a request that would have to wait for `wait_s`, and finds no place for that."""
+    return _in_line(reached, "as many requests wait already as may.", wait_s)
+
+
+def no_waiting(reached: LimitReached, *, wait_s: float) -> LimitReached:
+    """For one whose body is still on its way, while others of its key wait."""
+    return _in_line(reached, "an upload does not wait for its turn.", wait_s)
+
+
+def waited_in_vain(reached: LimitReached, *, waited_s: float, wait_s: float) -> LimitReached:
+    """For one that waited for as long as it may, and would for `wait_s` if it came again."""
+    told = f"this request waited {_in_words(waited_s)} for its turn, as long as it may."
+    return _in_line(reached, told, wait_s)
+
+
+def _in_line(reached: LimitReached, told: str, wait_s: float) -> LimitReached:
+    kind = BudgetSpent if reached.limit == BUDGET else LimitReached
+    return kind(
+        f"This API key's {_LIMITS[reached.limit]} is reached, and {told}",
+        retry_after_s=min(MAX_RETRY_AFTER_S, wait_s),
+        exhausted=reached.exhausted,
+        limit=reached.limit,
+        wait_s=wait_s,
+        headers=reached.headers,
     )
 
 

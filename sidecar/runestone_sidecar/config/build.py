@@ -58,6 +58,7 @@ def build_principal(key: wire.Key) -> Principal:
         hashes={entry.sha256: entry.not_after_s for entry in key.hashes},
         service_accounts=key.service_accounts,
         limits=key.limits if key.limits != wire.Limits() else None,
+        overflow=key.overflow.mode,
         is_admin="Admin" in key.roles,
     )
 
@@ -175,6 +176,7 @@ def build_policy(policy: wire.Policy, pools: Mapping[str, Pool]) -> Policy:
         default=policy.default,
         aliases=policy.aliases,
         rules=tuple(_build_rule(rule, policy.policy, pools) for rule in policy.rules),
+        overflow=policy.overflow,
     )
 
 

@@ -10,7 +10,15 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from runestone_contract.config import CircuitBreaker, HealthCheck, Limits, Match, Prices, Retry
+from runestone_contract.config import (
+    CircuitBreaker,
+    HealthCheck,
+    Limits,
+    Match,
+    PolicyOverflow,
+    Prices,
+    Retry,
+)
 from runestone_contract.names import HEADER_MODEL, HEADER_PROVIDER
 from runestone_sidecar.upstream.dialects.base import Dialect, ModelTarget
 from runestone_sidecar.upstream.origin import Deadlines, Origin
@@ -96,6 +104,7 @@ class Policy:
     default: bool
     aliases: Mapping[str, str]
     rules: tuple[Rule, ...]
+    overflow: PolicyOverflow
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -112,6 +121,7 @@ class Principal:
     hashes: Mapping[str, int | None]  # SHA-256 of each key, and when a rotated one ends
     service_accounts: tuple[str, ...]
     limits: Limits | None  # None: none at all
+    overflow: str = "OnRequest"  # see KeyOverflow.mode
     is_admin: bool = False
 
     def allows(self, model: str) -> bool:

@@ -27,7 +27,7 @@ from runestone_sidecar.edge.request import (
     Send,
     header,
 )
-from runestone_sidecar.edge.respond import close_after_discarding, send_error
+from runestone_sidecar.edge.respond import close_after_discarding, end_comments, send_error
 from runestone_sidecar.errors import (
     BodyTooLarge,
     Draining,
@@ -87,7 +87,8 @@ class Exchanges:
         record = self._open(scope, surface)
         self.traffic.in_flight += 1
         try:
-            caller = self._caller(scope, record)
+            caller = self.caller_of(scope, record)
+            record.events.emit(_KNOWN, record)
             record.mark("auth")
             await answer(scope, receive, send, record, caller)
         except GatewayError as error:
@@ -98,11 +99,11 @@ class Exchanges:
             record.client_gone = True
         except asyncio.CancelledError as cancelled:
             record.client_gone = CLIENT_GONE in cancelled.args
-            if not record.client_gone and not record.status:  # the time to drain is over
+            if not record.client_gone and _is_unanswered(record):  # the time to drain is over
                 await send_error(send, record, Draining())
         except Exception:
             log.exception("request %s failed", record.request_id)
-            if not record.status:
+            if _is_unanswered(record):
                 await send_error(send, record, Internal())
         finally:
             self.traffic.in_flight -= 1
@@ -136,7 +137,8 @@ class Exchanges:
             return given.decode("ascii")
         return f"req_{self.rng.getrandbits(96):024x}"
 
-    def _caller(self, scope: Scope, record: Record) -> Caller:
+    def caller_of(self, scope: Scope, record: Record) -> Caller:
+        """By the configuration as it is now. Raises Unauthorized, BadRequest or NotReady."""
         snapshot = self.holder.current
         if snapshot is None:
             raise NotReady("The gateway has no configuration yet.")
@@ -156,12 +158,13 @@ class Exchanges:
             record.events.emit(EventType.AUTH_FAILURE, record)
             raise
         record.principal = principal
-        record.events.emit(_KNOWN, record)
         return Caller(snapshot, principal)
 
     def _close(self, record: Record, *, is_ours: bool = True) -> None:
         """`is_ours`: its path is one of the API's."""
         seconds = time.perf_counter() - record.started_s
+        if record.end_comments is not None:
+            end_comments(record)
         if record.client_gone:
             record.status = CLIENT_GONE_STATUS
             self.traffic.clients_gone += 1
@@ -227,8 +230,7 @@ class Exchanges:
             line["model"] = mask(_printable(record.model[:MAX_LOGGED_MODEL]))
         if record.tried:
             line["tried"] = record.tried
-        if record.first_byte_s is not None:
-            line["first_byte_ms"] = round(record.first_byte_s * 1000, 3)
+        _add_times(line, record)
         if record.usage is not None:
             line["input_tokens"] = record.usage.input_tokens
             line["output_tokens"] = record.usage.output_tokens
@@ -239,6 +241,17 @@ class Exchanges:
         if record.interrupted is not None:
             line["interrupted"] = record.interrupted
         return line
+
+
+def _add_times(line: dict[str, object], record: Record) -> None:
+    if record.queued_s is not None:
+        line["queued_ms"] = round(record.queued_s * 1000, 3)
+    if record.first_byte_s is not None:
+        line["first_byte_ms"] = round(record.first_byte_s * 1000, 3)
+
+
+def _is_unanswered(record: Record) -> bool:
+    return not record.status or record.end_comments is not None
 
 
 def _shown(path: str) -> str:

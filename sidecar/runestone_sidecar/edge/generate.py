@@ -4,15 +4,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from runestone_sidecar.admit.limits import Limiter
 from runestone_sidecar.admit.route import Router
+from runestone_sidecar.admit.waiting import WAIT
 from runestone_sidecar.edge.bodies import Bodies
 from runestone_sidecar.edge.exchange import Caller
 from runestone_sidecar.edge.incoming import read_incoming
+from runestone_sidecar.edge.queued import Entrant, Queue
 from runestone_sidecar.edge.request import WRITE, Receive, Scope, Send
 from runestone_sidecar.edge.respond import send_stream, send_whole
 from runestone_sidecar.pipeline.execute import Executor, StreamedReply
-from runestone_sidecar.pipeline.plan import Record, Routing
+from runestone_sidecar.pipeline.plan import Plan, Record, Routing
 from runestone_sidecar.pipeline.prepare import prepare
 from runestone_sidecar.pipeline.spending import reserve
 from runestone_sidecar.telemetry.events import Event, EventType
@@ -41,7 +42,7 @@ class Generation:
     surface: Surface
     router: Router
     executor: Executor
-    limiter: Limiter
+    queue: Queue
     bodies: Bodies
 
     async def answer(
@@ -56,7 +57,15 @@ class Generation:
         record.model = plan.decision.model
         record.mark("route")
         record.input_tokens = plan.input_tokens
-        record.reservation = await reserve(self.limiter, plan, record)
+        if plan.principal.overflow == WAIT:
+
+            def plan_anew(caller: Caller) -> Plan:
+                return prepare(self.router, caller.snapshot, caller.principal, incoming)
+
+            plan = await self.queue.admit(Entrant(scope, record, plan, plan_anew, send))
+            record.model = plan.decision.model
+        else:
+            record.reservation = await reserve(self.queue.limiter, plan, record)
         record.mark("limits")
         reply = await self.executor.execute(plan, record)
         record.mark("provider")

@@ -10,13 +10,14 @@ import time
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from runestone_sidecar.admit.limits import Limiter
 from runestone_sidecar.admit.route import Decision
+from runestone_sidecar.admit.waiting import WAIT
 from runestone_sidecar.edge.bodies import Bodies
 from runestone_sidecar.edge.exchange import Caller
 from runestone_sidecar.edge.form import Asked, ClientBody, Form, Watch
 from runestone_sidecar.edge.hand_on import send_forwarded
 from runestone_sidecar.edge.multipart import PartScanner, boundary_of, content_type_of
+from runestone_sidecar.edge.queued import Entrant, Queue
 from runestone_sidecar.edge.request import Receive, Scope, Send, header
 from runestone_sidecar.errors import (
     BadRequest,
@@ -79,7 +80,7 @@ RESOURCES: Final = (
 class PassThrough:
     destinations: Destinations
     forwarder: Forwarder
-    limiter: Limiter
+    queue: Queue
     bodies: Bodies
 
     async def answer(
@@ -95,7 +96,12 @@ class PassThrough:
             record.model = plan.decision.model
         record.stream = plan.request.stream
         record.input_tokens = plan.input_tokens
-        record.reservation = await reserve(self.limiter, plan, record)
+        if plan.principal.overflow != WAIT:
+            record.reservation = await reserve(self.queue.limiter, plan, record)
+        elif plan.call.upload is not None:
+            await self.queue.admit_now(plan, record)
+        else:
+            plan = await self._in_turn(asked, plan)
         record.mark("limits")
         reply = await self.forwarder.execute(plan, record)
         record.mark("provider")
@@ -115,6 +121,17 @@ class PassThrough:
         body = await self.bodies.read_json(scope, asked.receive)
         call.headers = _headers(scope, b"application/json")
         return self._planned(asked, _request(asked, body.value, body.raw), call)
+
+    async def _in_turn(self, asked: Asked, plan: ForwardPlan) -> ForwardPlan:
+        request, call = plan.request, plan.call
+
+        def plan_anew(caller: Caller) -> ForwardPlan:
+            asked.caller = caller
+            if asked.of_account:
+                check_account(caller.snapshot, caller.principal)
+            return self._planned(asked, request, call)
+
+        return await self.queue.admit(Entrant(asked.scope, asked.record, plan, plan_anew))
 
     def _planned(self, asked: Asked, request: Request, call: Call) -> ForwardPlan:
         named = request.model or None

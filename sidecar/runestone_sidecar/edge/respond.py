@@ -11,9 +11,10 @@ import orjson
 from runestone_contract.names import (
     HEADER_ATTEMPTS,
     HEADER_CONFIG,
+    HEADER_QUEUED,
     HEADER_REQUEST_ID,
 )
-from runestone_sidecar.edge.request import CLIENT_GONE, PROBED_BY, Receive, Send
+from runestone_sidecar.edge.request import CLIENT_GONE, PROBED_BY, Message, Receive, Send
 from runestone_sidecar.errors import (
     MAX_RETRY_AFTER_S,
     BodyTooLarge,
@@ -36,11 +37,14 @@ BYTES_PER_TOKEN: Final = 6  # of a whole reply, for providers that count nothing
 LINGER_S: Final = 2.0
 _LOST: Final = "The provider's stream was lost before it was whole."
 PING_AFTER_S: Final = 15.0
+EVENTS: Final = b"text/event-stream; charset=utf-8"
+NO_CACHE: Final = (b"cache-control", b"no-cache")
 PING: Final = {"type": "http.response.body", "body": b": ping\n\n", "more_body": True}
 
 _REQUEST_ID: Final = HEADER_REQUEST_ID.encode()
 _ATTEMPTS: Final = HEADER_ATTEMPTS.encode()
 _CONFIG: Final = HEADER_CONFIG.encode()
+_QUEUED: Final = HEADER_QUEUED.encode()
 _ANTHROPICS: Final = frozenset({"messages", "count_tokens"})
 
 Headers = list[tuple[bytes, bytes]]
@@ -48,9 +52,7 @@ Write = Callable[[bytes], bool]  # see Cycle.write
 
 
 def reply_headers(record: Record, content_type: bytes) -> Headers:
-    headers = [(b"content-type", content_type), (_REQUEST_ID, record.request_id.encode())]
-    if record.surface.name in _ANTHROPICS:
-        headers.append((b"request-id", record.request_id.encode()))  # where its SDKs look
+    headers = _first_headers(record, content_type)
     if record.config:
         headers.append((_CONFIG, record.config[:12].encode()))
     if record.offer is not None:
@@ -58,9 +60,25 @@ def reply_headers(record: Record, content_type: bytes) -> Headers:
         headers.append((_ATTEMPTS, b"%d" % record.attempts))
     if record.reservation is not None:
         headers += record.reservation.headers
+    if record.queued_s is not None:
+        headers.append((_QUEUED, b"%d" % (record.queued_s * 1000)))
     if record.stages is not None:
         headers.append((b"server-timing", _server_timing(record).encode()))
     return headers
+
+
+def _first_headers(record: Record, content_type: bytes) -> Headers:
+    headers = [(b"content-type", content_type), (_REQUEST_ID, record.request_id.encode())]
+    if record.surface.name in _ANTHROPICS:
+        headers.append((b"request-id", record.request_id.encode()))  # where its SDKs look
+    return headers
+
+
+def opening_headers(record: Record) -> Headers:
+    """Of a stream that is opened before its answer begins. What is not known by then is left out:
+    the configuration and the provider that will serve it, what is left of its limits, how long it
+    waited."""
+    return [*_first_headers(record, EVENTS), NO_CACHE]
 
 
 def _server_timing(record: Record) -> str:
@@ -91,6 +109,9 @@ async def _send_body(send: Send, status: int, headers: Headers, body: bytes) -> 
 
 
 async def send_error(send: Send, record: Record, error: GatewayError) -> None:
+    if record.end_comments is not None:
+        await _send_error_in_stream(send, record, error)
+        return
     if isinstance(error, ProviderRefused):
         status, kind = error.provider_status, error.provider_type
     else:
@@ -113,6 +134,21 @@ async def send_error(send: Send, record: Record, error: GatewayError) -> None:
     headers += [(b"content-length", b"%d" % len(body)), (b"connection", b"close")]
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body, "more_body": True})
+
+
+def end_comments(record: Record, probe: Callable[[], bool] | None = None) -> None:
+    """`probe`: of the answer that begins now; None: nothing comes any more."""
+    end, record.end_comments = record.end_comments, None
+    if end is not None:
+        end(probe)
+
+
+async def _send_error_in_stream(send: Send, record: Record, error: GatewayError) -> None:
+    """It was opened while it waited: no status can tell it any more. What follows is a cut."""
+    end_comments(record)
+    record.error, record.interrupted = error.code or error.type, "refused"
+    frame = record.surface.error_frame(error, 0)
+    await send({"type": "http.response.body", "body": frame, "more_body": True})
 
 
 async def close_after_discarding(send: Send, receive: Receive) -> None:
@@ -138,12 +174,14 @@ async def send_stream(
     that no SDK takes the part for the whole.
     """
     record.status = 200
-    headers = reply_headers(record, b"text/event-stream; charset=utf-8")
-    headers.append((b"cache-control", b"no-cache"))
     pinger = Pinger(send, reply, write)
-    start = {"type": "http.response.start", "status": 200, "headers": headers}
     try:
-        await send({**start, PROBED_BY: pinger.probe})
+        if record.end_comments is None:
+            headers = [*reply_headers(record, EVENTS), NO_CACHE]
+            start = {"type": "http.response.start", "status": 200, "headers": headers}
+            await send({**start, PROBED_BY: pinger.probe})
+        else:
+            end_comments(record, pinger.probe)
         data, reply.first = reply.first, b""  # a quarter of a megabyte that is not kept
         while data:
             pinger.sending = True
@@ -253,7 +291,15 @@ class Pinger:
         self._timer = self._loop.call_later(PING_AFTER_S - silent_s, self._look)
 
     def _ping(self) -> None:
-        step = self._send(PING).__await__()
-        with contextlib.suppress(StopIteration):
-            next(step)  # a client that does not read makes it wait
-        step.close()
+        send_now(self._send, PING)
+
+
+def send_now(send: Send, message: Message) -> bool:
+    """Whether it went out: a client that does not read would make it wait, and then it does not."""
+    step = send(message).__await__()
+    try:
+        next(step)
+    except StopIteration:
+        return True
+    step.close()
+    return False

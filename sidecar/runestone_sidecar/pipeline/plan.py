@@ -1,6 +1,7 @@
 """What one request is and what became of it."""
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Final
@@ -66,6 +67,10 @@ class Record:
     reservation: Reservation | None = None  # of the key's limits
     interrupted: str | None = None  # why a stream ended before it was whole
     client_gone: bool = False
+    queued_s: float | None = None  # waited for its limit; None: it did not have to
+    # Ends the comments of a stream that was opened while it waited, and takes what probes its
+    # client from then on; None once its answer begins.
+    end_comments: Callable[[Callable[[], bool] | None], None] | None = None
     tried: list[str] = field(default_factory=list)  # "provider: outcome"
     stages: list[tuple[str, float]] | None = None  # ends, by time.perf_counter; None: not asked for
 

@@ -8,6 +8,7 @@ and one token an event of what was sent stand in. A request that got no answer i
 
 from typing import Final
 
+from runestone_contract.config import Limits
 from runestone_sidecar.admit.limits import Limiter, Need, Reservation
 from runestone_sidecar.config.snapshot import Offer
 from runestone_sidecar.errors import LimitReached
@@ -24,14 +25,7 @@ async def reserve(limiter: Limiter, plan: Plan, record: Record) -> Reservation |
     limits = plan.principal.limits
     if limits is None:
         return None
-    need = Need(
-        tokens=plan.input_tokens + plan.output_tokens,
-        cost_picodollars=0,
-        input_tokens=plan.input_tokens,
-    )
-    if limits.budget is not None:
-        most, alone = zip(*[_costs(plan, offer) for offer in plan.decision.offers], strict=True)
-        need.cost_picodollars, need.input_cost_picodollars = max(most), min(alone)
+    need = need_of(plan, limits)
     record.events.emit(_CHECK, record)
     try:
         reservation = await limiter.reserve(plan.principal, need)
@@ -40,6 +34,18 @@ async def reserve(limiter: Limiter, plan: Plan, record: Record) -> Reservation |
         raise
     record.events.emit(_ALLOW, record)
     return reservation
+
+
+def need_of(plan: Plan, limits: Limits) -> Need:
+    need = Need(
+        tokens=plan.input_tokens + plan.output_tokens,
+        cost_picodollars=0,
+        input_tokens=plan.input_tokens,
+    )
+    if limits.budget is not None:
+        most, alone = zip(*[_costs(plan, offer) for offer in plan.decision.offers], strict=True)
+        need.cost_picodollars, need.input_cost_picodollars = max(most), min(alone)
+    return need
 
 
 def _costs(plan: Plan, offer: Offer) -> tuple[int, int]:

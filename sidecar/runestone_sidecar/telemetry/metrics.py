@@ -7,6 +7,7 @@ from prometheus_client.process_collector import ProcessCollector
 
 from runestone_sidecar.telemetry.events import EventType
 from runestone_sidecar.telemetry.traffic import Traffic
+from runestone_sidecar.telemetry.waits import Waits
 
 
 class Metrics:
@@ -17,6 +18,8 @@ class Metrics:
             collector(registry=registry)
         self.traffic = Traffic()
         registry.register(self.traffic)
+        self.waits = Waits()
+        registry.register(self.waits)
         reloads = Counter(
             "runestone_config_reloads_total",
             "Configurations seen in the mounted directory.",
