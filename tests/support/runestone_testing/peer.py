@@ -76,6 +76,8 @@ class Peer(asyncio.Protocol):
         """Returns when the client takes more: where it stalls, so does the script."""
         for at in range(0, max(len(data), 1), SLICE_BYTES):
             self._check()
+            if self._transport.is_closing():  # a write failed: all others would seem to go out
+                raise PeerGoneError
             piece = data[at : at + SLICE_BYTES]
             self.sent_bytes += len(piece)
             self._transport.write(piece)
