@@ -8,6 +8,7 @@ above what was counted when they were set.
 from __future__ import annotations
 
 import asyncio
+import gc
 import inspect
 import sys
 from collections import Counter
@@ -18,6 +19,8 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 
 from runestone_contract.config import Budget, Limits
+from runestone_sidecar.edge.cycle import Cycle
+from runestone_sidecar.edge.respond import Pinger
 from runestone_testing import bundles
 from runestone_testing import provider as scripts
 from runestone_testing.echo import completion, message, message_events
@@ -116,6 +119,26 @@ async def test_a_whole_reply(
     assert counts.calls["events.py:tell"] == 0
     assert sum(counts.calls.values()) <= calls
     assert counts.coroutines <= coroutines
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
+async def test_nothing_of_a_request_waits_for_the_collector(tmp_path: Path, stream: bool) -> None:
+    """What refers to itself is kept until then, and its body with it."""
+    script = paced(deltas(1)) if stream else json_reply(completion("fine"))
+    async with scripts.Provider(script) as one:
+        async with gateway(tmp_path, everything_on(f"{one.url}/v1")) as found:
+            gc.collect()
+            gc.disable()
+            try:
+                before = kept()
+                await counts_of(found, stream=stream)
+                assert kept() <= before + 1  # of the connection's last one
+            finally:
+                gc.enable()
+
+
+def kept() -> int:
+    return sum(isinstance(each, Cycle | Pinger) for each in gc.get_objects())
 
 
 def paced(events: list[bytes]) -> list[bytes | scripts.Action]:
