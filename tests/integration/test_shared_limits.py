@@ -65,7 +65,7 @@ async def test_ten_times_the_limit_over_three_is_let_in_once(
         assert len(group.arrived["app"]) == found
 
 
-async def test_all_of_the_load_at_one_of_five_gets_all_of_the_limit(tmp_path: Path) -> None:
+async def test_H3_all_of_the_load_at_one_of_five_gets_all_of_the_limit(tmp_path: Path) -> None:
     async with fleet(tmp_path, 5, keys(app=PER_MINUTE)) as group:
         first, *others = group.sidecars
         assert await admitted(group, 3, among=others) == 3
@@ -131,7 +131,7 @@ async def test_a_rolling_restart_gives_nothing_back_and_takes_nothing_away(
         assert LIMIT - 20 - 3 <= left <= LIMIT - 20
 
 
-@pytest.mark.parametrize("wiped", [False, True], ids=["with-its-store", "without"])
+@pytest.mark.parametrize("wiped", [False, True], ids=["E4-with-its-store", "E5-without"])
 async def test_while_nats_is_away_each_has_its_part_and_says_so(
     tmp_path: Path, wiped: bool
 ) -> None:

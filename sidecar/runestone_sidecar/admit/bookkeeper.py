@@ -1,7 +1,7 @@
 """Writes the records of keys as they should be for this sidecar, one write of a key at a time."""
 
 import asyncio
-import logging
+import math
 from collections import Counter
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
@@ -9,12 +9,11 @@ from typing import Any, Final
 
 from runestone_sidecar.admit.ledger import Ledger
 from runestone_sidecar.admit.members import Members
+from runestone_sidecar.admit.permits import Rank
 from runestone_sidecar.admit.record import UnknownRecord, decode, encode
 from runestone_sidecar.admit.share import Share
 
 KEEP_EMPTY_S: Final = 60.0  # a record that nobody holds anything by
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
@@ -63,9 +62,10 @@ class Bookkeeper:
             share.is_known = False
             self._on_away()
         except UnknownRecord:
-            share.is_known = False
-            self._on_away()
-            log.warning("the limits of %s are in a record of another version", key)
+            share.is_known, share.is_foreign = False, True
+            living = self._members.living()
+            rank = Rank(living.index(self._me), len(living))
+            share.grant_alone(self._me, rank, away_s=math.inf)
         finally:
             share.task = None
             share.wake()
@@ -74,7 +74,7 @@ class Bookkeeper:
         self.poke(key, share)
         while share.task is not None:
             await asyncio.wait([share.task])
-        if not share.is_known:
+        if not share.is_known and not share.is_foreign:
             raise ConnectionError
 
     async def leave(self, key: str, share: Share) -> None:

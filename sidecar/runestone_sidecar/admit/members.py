@@ -21,6 +21,7 @@ class Members:
     me: str
     lease_s: float
     clock: Callable[[], float]
+    confirmed_s: float = -1.0  # that we are one
     until_s: float = -1.0  # we are one so long
     _heard: dict[str, float] = field(default_factory=dict)
     _since_s: float = 0.0
@@ -34,6 +35,7 @@ class Members:
         """Raises ConnectionError."""
         sent_s = self.clock()
         await self.ledger.write(ALIVE + self.me, b"", ttl_s=3 * self.lease_s)
+        self.confirmed_s = sent_s
         self.until_s = sent_s + self.lease_s - self.beat_every_s
 
     def begin(self) -> None:

@@ -47,6 +47,7 @@ class Share(KeyUsage):
         "_want_until_s",
         "active_s",
         "again",
+        "is_foreign",
         "is_kept",
         "is_known",
         "is_unsure",
@@ -69,6 +70,7 @@ class Share(KeyUsage):
         self.record = Record()
         self.revision = 0
         self.written_s = 0.0  # the record, at the latest
+        self.is_foreign = False  # the record is of another version of this program
         self.is_kept = False  # what is known of it cannot be read again now
         self.is_known = False  # the record, as it was of late
         self.is_unsure = False  # it may be written still
@@ -90,7 +92,10 @@ class Share(KeyUsage):
         self._pulse: asyncio.Future[None] | None = None
 
     def matters(self, now_s: float) -> bool:
-        return self.is_kept or self.task is not None or any(self.waiting) or super().matters(now_s)
+        holds = self.is_known and any(0 < each < UNLIMITED for each in self.usable)
+        if self.is_kept or holds or self.task is not None or any(self.waiting):
+            return True
+        return super().matters(now_s)
 
     @property
     def is_in_use(self) -> bool:
@@ -130,8 +135,10 @@ class Share(KeyUsage):
 
     def is_hopeless(self, lacking: Iterable[tuple[int, int]], me: str, now_s: float) -> bool:
         """Nothing is free of one of these, and nobody gives: they were asked, or hold nothing."""
-        if not self.is_known or self.task is not None:
+        if self.task is not None:
             return False
+        if not self.is_known:
+            return self.is_foreign
         mine = self.record.holding(me)
         return any(
             self._free[place] <= 0
@@ -153,7 +160,7 @@ class Share(KeyUsage):
 
     def adopt(self, record: Record, revision: int, written_s: float) -> None:
         self.record, self.revision, self.written_s = record, revision, written_s
-        self.is_known, self.is_unsure = True, False
+        self.is_known, self.is_unsure, self.is_foreign = True, False, False
 
     def forget(self) -> None:
         """The ledger was away: what it says now is to be read again."""

@@ -203,7 +203,7 @@ class SharedLimiter:
         try:
             share.adopt(decode(content), revision, self._clock())
         except UnknownRecord:
-            share.is_known = False
+            share.is_known = False  # it is read, and found so, when it is needed
             return
         if self._books.is_shared:
             self._books.look(key, share, is_news=True)
@@ -231,7 +231,7 @@ class SharedLimiter:
         try:
             async with asyncio.timeout(LEAVE_S):
                 await _some_at_once(self._books.leave, left)
-        except TimeoutError:
+        except (TimeoutError, ConnectionError, UnknownRecord):
             log.warning("not all permits were handed over before the end; the others find out")
 
     async def _beat(self) -> None:
@@ -297,7 +297,7 @@ class SharedLimiter:
         if not self._books.is_shared:
             return
         self._books.is_shared = False
-        self._away_s = self._clock()
+        self._away_s = min(self._clock(), self._members.confirmed_s)
         known = self._members.known()
         self._rank = Rank(known.index(self._me), len(known))
         log.warning("limits are held alone, as one of %d sidecars", len(known))

@@ -53,6 +53,7 @@ class KvLedger:
         self._reader: Reader | None = None
         self._js: JetStreamContext | None = None  # of the connection that stands
         self._bucket = ""
+        self._told: str | None = None  # why it could not be opened
         self._keys: dict[str, str] = {}  # by the form they have in a subject, where that is another
         self._ahead_s = 0.0  # the server's clock of ours, at least
         link.follow(self._follow)
@@ -73,12 +74,19 @@ class KvLedger:
                 try:
                     await self._open(client, self._namespace, reader)
                 except (Error, ConnectionError, TimeoutError) as error:
-                    log.warning("no ledger of limits in NATS: %s", type(error).__name__)
+                    reader.closed()
+                    self._tell(type(error).__name__)
                     with contextlib.suppress(TimeoutError):
                         async with asyncio.timeout(RETRY_S):
                             await self._changed.wait()
                     continue
             await self._changed.wait()
+
+    def _tell(self, reason: str) -> None:
+        """Once, however often it is tried again."""
+        if reason != self._told:
+            self._told = reason
+            log.warning("NATS keeps no ledger of limits for us: %s", reason)
 
     def _follow(self, client: Client | None) -> None:
         self._js = None
@@ -102,6 +110,7 @@ class KvLedger:
         await client.subscribe(f"{told}>", cb=on_change)
         await client.flush(timeout=int(ANSWER_S))
         self._js = js
+        self._told = None
         reader.opened(created)
 
     # -- a Ledger --

@@ -192,7 +192,7 @@ SHARED = st.integers(1, 5).flatmap(
 
 
 @given(shared=SHARED, away_s=st.floats(0, 200), slides_out_s=st.sampled_from([60.0, None]))
-def test_alone_they_have_no_more_together_than_the_limit(
+def test_H4_alone_they_have_no_more_together_than_the_limit(
     shared: tuple[list[int], int], away_s: float, slides_out_s: float | None
 ) -> None:
     held, free = shared

@@ -305,3 +305,38 @@ def test_a_key_that_is_idle_holds_nothing() -> None:
             assert all(not each.limiter._local.usages for each in group.all)
 
     run_in_virtual_time(play())
+
+
+def test_a_record_of_another_version_leaves_each_its_share() -> None:
+    async def play() -> None:
+        of, other = key(requests_per_minute=20), key("other", requests_per_minute=20)
+        with sidecars(2) as group:
+            await group.shared()
+            await asyncio.sleep(1)
+            group.store.put(of.id, b'{"v":99}', None, None)
+            for sidecar in group.all:
+                assert sum([await group.use(sidecar, of) for _ in range(20)]) == 10
+            assert all(each.limiter.is_shared for each in group.all)
+            assert sum([await group.use(group.all[0], other) for _ in range(30)]) == 20
+
+    run_in_virtual_time(play())
+
+
+def test_what_is_held_is_not_forgotten_while_it_is_held() -> None:
+    """Of a key that nobody asks for any more, by those who sweep what makes no difference."""
+
+    async def play() -> None:
+        of = key(requests_per_minute=10_000)
+        with sidecars(2) as group:
+            await group.shared()
+            one, other = group.all
+            await offer(group, of, for_s=5, every_s=0.01, weights=[1, 0])
+            await asyncio.sleep(500)
+            assert remaining(other, of) == 10_000
+            assert sum([await group.use(other, of) for _ in range(100)]) == 100
+            await group.stop(one)
+            record = group.store.get(of.id)
+            assert record is not None
+            assert one.name.encode() not in record.content
+
+    run_in_virtual_time(play())

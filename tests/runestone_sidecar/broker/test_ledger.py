@@ -46,7 +46,7 @@ async def ledger(
     made.join(namespace)
     tasks = [asyncio.create_task(link.run()), asyncio.create_task(made.run(heard))]
     try:
-        await until(lambda: bool(heard.stores) or not server.is_running)
+        await until(lambda: bool(heard.stores or heard.closed_times))
         yield made, heard
     finally:
         for task in tasks:
@@ -152,3 +152,16 @@ async def test_without_a_server_it_says_at_once_that_it_is_closed() -> None:
             await until(lambda: heard.closed_times > 0)
             with pytest.raises(ConnectionError):
                 await one.read(KEY)
+
+
+async def test_a_server_without_jetstream_is_none_and_is_told_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with nats_server(jetstream=False) as server:
+        async with ledger(server) as (one, heard):
+            await until(lambda: heard.closed_times > 1)
+            with pytest.raises(ConnectionError):
+                await one.read(KEY)
+    assert [r.getMessage() for r in caplog.records if r.levelname == "WARNING"] == [
+        "NATS keeps no ledger of limits for us: ServiceUnavailableError"
+    ]

@@ -61,12 +61,14 @@ async def test_it_connects_once_there_is_a_server(caplog: pytest.LogCaptureFixtu
 @pytest.mark.parametrize(
     ("lose", "find"),
     [
-        pytest.param(NatsServer.stop, NatsServer.start, id="killed"),
-        pytest.param(lambda server: server.stop(signal.SIGTERM), NatsServer.start, id="told-to-go"),
+        pytest.param(NatsServer.stop, NatsServer.start, id="E2-killed"),
+        pytest.param(
+            lambda server: server.stop(signal.SIGTERM), NatsServer.start, id="E2-told-to-go"
+        ),
         pytest.param(
             lambda server: server.send_signal(signal.SIGSTOP),
             lambda server: server.send_signal(signal.SIGCONT),
-            id="frozen",
+            id="E2-frozen",
         ),
     ],
 )

@@ -11,6 +11,7 @@ SECTIONS: Final = {
     "A": "HTTP and JSON",
     "B": "Authorization",
     "C": "Provider",
+    "E": "NATS",
     "F": "Client",
     "G": "Security across parts",
     "H": "Time and limits",
@@ -71,6 +72,10 @@ FAULTS: Final[dict[str, tuple[str, str]]] = {
     "C20": ("a page, JSON for a stream, a stream for JSON", "another provider, or 502"),
     "C21": ("odd errors, codings, redirects, garbage after the end", "bounded, no key elsewhere"),
     "C22": ("a kept connection closed as we write", "once more, only if nothing came back"),
+    "E1": ("NATS down at the start", "served at once, joined when it is there"),
+    "E2": ("NATS killed, told to go, or frozen", "noticed within seconds, found again"),
+    "E4": ("NATS restarted with its store", "limits hold, shared again"),
+    "E5": ("NATS restarted without its store", "limits hold, shared again"),
     "F1": ("the client leaves within a stream", "the provider's connection closes within 1 s"),
     "F2": ("the client leaves before the first byte", "the same"),
     "F3": ("the client leaves a plain call", "the same"),
@@ -86,11 +91,13 @@ FAULTS: Final[dict[str, tuple[str, str]]] = {
     "G11": ("the provider's own headers", "filtered"),
     "H1": ("the clock jumps", "no free window, no lock"),
     "H2": ("bursts round a window's edge", "no double admission"),
+    "H3": ("all of the load at one of several replicas", "all of the limit, and no more"),
+    "H4": ("no NATS to share limits by", "each goes on with its part, within the limit"),
     "H5": ("a stream cut before its usage came", "charged for what was sent"),
     "H6": ("a limit lowered live", "in force at the next request"),
 }
 
-_NUMBERED: Final = re.compile(r"(?:::test_|\[|-)([ABCFGH]\d{1,2})(?=[_\-\]])")
+_NUMBERED: Final = re.compile(r"(?:::test_|\[|-)([ABCEFGH]\d{1,2})(?=[_\-\]])")
 
 
 def fault_of(nodeid: str) -> str | None:

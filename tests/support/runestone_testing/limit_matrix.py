@@ -6,17 +6,31 @@ Each cell is a key of its own under ten times what it may; counted is what came 
 from __future__ import annotations
 
 import asyncio
+import json
 import tempfile
 import time
+from collections import defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from runestone_contract.config import Budget, Limits
-from runestone_testing.fleet import INPUT_TOKENS, OUTPUT_TOKENS, Fleet, fleet, keys
+from runestone_testing.fleet import (
+    DEADLINE_S,
+    INPUT_TOKENS,
+    OUTPUT_TOKENS,
+    Fleet,
+    fleet,
+    keys,
+    secret_of,
+)
+from runestone_testing.gateway import question
+from runestone_testing.wire import Wire
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from runestone_testing.sidecar import Sidecar
 
 ROOT = Path(__file__).parents[3]
 TABLE = ROOT / "tests" / "limits" / "README.md"
@@ -44,12 +58,12 @@ HEAD = """\
 <!-- Made by hack/limit-matrix; do not edit. -->
 # Limits over several sidecars, as counted at the provider
 
-Real `runestone-sidecar` processes, one nats-server, a key for each row under {times} times its limit
-for {seconds} s. The limit and what was admitted are in requests, of {tokens} tokens each, or of their
-price. *Most* is the most in any minute, or at once. *Missed* is the part of the limit that was not
-used, in the first minute or on average; of tokens and money, a last rest is too small for a whole
-request. Without NATS (*down*: killed before the first request) each sidecar has its part, so that
-one that gets all of the load lets in no more than that.
+Real `runestone-sidecar` processes, one nats-server, a key for each row under {times} times its
+limit for {seconds} s. The limit and what was admitted are in requests, of {tokens} tokens each, or
+of their price. *Most* is the most in any minute, or at once. *Missed* is the part of the limit that
+was not used, in the first minute or on average; of tokens and money each sidecar is left with a
+rest that is too small for a whole request. Without NATS (*down*: killed before the first request)
+each has its part, so that one that gets all of the load lets in no more than that.
 
 | sidecars | load | limit on | NATS | limit | offered | admitted | most | missed |
 |---|---|---|---|---|---|---|---|---|
@@ -68,6 +82,15 @@ class Cell:
     times: list[float] = field(default_factory=list)
     most: int = 0
     mean: float = 0.0
+    wires: defaultdict[int, list[Wire]] = field(default_factory=lambda: defaultdict(list))
+
+    def request(self) -> bytes:
+        body = json.dumps(question(user=self.key, max_tokens=OUTPUT_TOKENS)).encode()
+        return (
+            b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"
+            b"authorization: Bearer %b\r\ncontent-length: %d\r\n\r\n%b"
+            % (secret_of(self.key).encode(), len(body), body)
+        )
 
     @property
     def key(self) -> str:
@@ -105,6 +128,8 @@ async def measure(sidecars: int, nats: str, seconds: float = SECONDS) -> list[Ce
                     await group.until_metric(sidecar, "runestone_limits_shared", 0)
             await asyncio.gather(*(_load(group, cell, seconds) for cell in cells))
             for cell in cells:
+                for wire in (wire for idle in cell.wires.values() for wire in idle):
+                    await wire.close()
                 cell.times = group.arrived.get(cell.key, [])
                 most = group.most_running[cell.key]
                 cell.most = most if cell.is_of_slots else group.most(cell.key, MINUTE_S)
@@ -145,11 +170,19 @@ async def _watch(group: Fleet, cell: Cell, until_s: float) -> None:
 async def _ask(group: Fleet, cell: Cell, number: int) -> bool:
     at = 0 if cell.load == LOADS[1] else number % cell.sidecars
     cell.offered += 1
-    answer = await group.ask(group.sidecars[at], cell.key)
-    assert answer.status_code in {200, 429}, answer.text
+    idle = cell.wires[at]
+    wire = idle.pop() if idle else await Wire.connect(_port(group.sidecars[at]))
+    wire.send(cell.request())
+    answer = await wire.answer(within_s=DEADLINE_S)
+    idle.append(wire)
+    assert answer.status_code in {200, 429}, answer
     is_admitted = answer.status_code == 200
     cell.admitted += is_admitted
     return is_admitted
+
+
+def _port(sidecar: Sidecar) -> int:
+    return int(sidecar.api.rpartition(":")[2])
 
 
 async def matrix() -> list[Cell]:

@@ -22,11 +22,13 @@ START_S = 30
 class NatsServer:
     """Its port stays the same however often it is started; so does its store, unless wiped."""
 
-    def __init__(self, folder: Path, *options: str) -> None:
+    def __init__(self, folder: Path, *options: str, jetstream: bool = True) -> None:
         with socket.create_server(("127.0.0.1", 0)) as free:
             self.port = free.getsockname()[1]
         self._folder = folder
         self._options = options
+        if jetstream:
+            self._options += ("--jetstream", "--store_dir", str(folder / "store"))
         self._child: ChildProcess | None = None
 
     @property
@@ -41,7 +43,7 @@ class NatsServer:
         program = str(Path(sys.executable).with_name("nats-server"))
         argv: Sequence[str] = [
             *(program, "--addr", "127.0.0.1", "--port", str(self.port)),
-            *("--jetstream", "--store_dir", str(self._folder / "store"), *self._options),
+            *self._options,
         ]
         self._child = ChildProcess(argv, log=self._folder / "nats.log")
         self._child.wait_until(self._greets, timeout_s=START_S)
@@ -68,9 +70,11 @@ class NatsServer:
 
 
 @contextmanager
-def nats_server(*options: str, started: bool = True) -> Iterator[NatsServer]:
+def nats_server(
+    *options: str, started: bool = True, jetstream: bool = True
+) -> Iterator[NatsServer]:
     with tempfile.TemporaryDirectory() as folder:
-        server = NatsServer(Path(folder), *options)
+        server = NatsServer(Path(folder), *options, jetstream=jetstream)
         try:
             if started:
                 server.start()

@@ -355,7 +355,8 @@ def settings() -> Iterator[tuple[str, ...]]:
 
 
 def metrics() -> Iterator[tuple[str, ...]]:
-    registry = build(Settings(ROOT, ROOT)).health.metrics.registry
+    settings = Settings(ROOT, ROOT, nats_urls=("nats://127.0.0.1",))
+    registry = build(settings).health.metrics.registry
     declared = {
         getattr(each, "_name", ""): getattr(each, "_labelnames", ())
         for each in registry._collector_to_names

@@ -107,7 +107,7 @@ class Session:
             "HEALTH_HOST": options.host,
             "HEALTH_PORT": str(options.health_port),
         }
-        if options.nats_port is not None:
+        if self._nats is not None:
             settings["NATS_URL"] = f"nats://{nats.LOOPBACK}:{options.nats_port}"
         return Child(
             name="the sidecar",
@@ -134,7 +134,7 @@ class Session:
         )
 
     async def _keep_nats(self, child: Child) -> None:
-        """This version serves without it, so its failure is no reason to stop."""
+        """The sidecar serves without it, so its failure is no reason to stop."""
         port = self._options.nats_port
         assert port is not None
         proof = asyncio.create_task(_prove(child, port))
