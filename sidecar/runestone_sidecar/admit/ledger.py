@@ -18,14 +18,3 @@ class Ledger(Protocol):
 
         0 is the revision of what does not exist.
         """
-
-
-class Reader(Protocol):
-    """Of a ledger: it is told of all that happens to it."""
-
-    def opened(self, store: str) -> None:
-        """It can be read and written now. Another name of the store: the old one is lost."""
-
-    def closed(self) -> None: ...
-
-    def changed(self, key: str, content: bytes, revision: int) -> None: ...

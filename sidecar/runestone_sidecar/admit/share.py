@@ -8,7 +8,6 @@ from typing import Final
 
 from runestone_contract.config import Limits
 from runestone_sidecar.admit.key_usage import (
-    KINDS,
     NOTHING,
     PLACES,
     SLOTS,
@@ -389,6 +388,3 @@ def _limits_of(limits: Limits) -> list[int | None]:
         found[which] = limit
     found[SLOTS] = limits.concurrent_requests
     return found
-
-
-assert len(KINDS) == SLOTS

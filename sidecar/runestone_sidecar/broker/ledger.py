@@ -37,7 +37,11 @@ log = logging.getLogger(__name__)
 
 
 class Reader(Protocol):
-    def opened(self, store: str) -> None: ...
+    """It is told of all that happens to the ledger."""
+
+    def opened(self, store: str) -> None:
+        """It can be read and written now. Another name of the store: the old one is lost."""
+
     def closed(self) -> None: ...
     def changed(self, key: str, content: bytes, revision: int) -> None: ...
 
