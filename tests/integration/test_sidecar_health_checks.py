@@ -35,9 +35,9 @@ def test_an_outage_is_found_and_a_new_address_is_followed(tmp_path: Path) -> Non
             assert sidecar.metric("runestone_health_checks_total", **failed) == 3
             assert sidecar.metric("runestone_breaker_state", provider=ID) == 2
             sidecar.wait_for_digest(bundles.publish(tmp_path, checked(echo.url)))
-            found = shown(sidecar)
-            assert (found["breaker"], found["health"]) == ("closed", 1.0)
+            assert shown(sidecar)["breaker"] == "closed"
             wait_until("the new address is asked", lambda: _others(sidecar) > 0)
+            wait_until("it is well", lambda: shown(sidecar)["health"] == 1.0)  # a check may fail
             assert sidecar.stop() == 0
 
 
