@@ -5,6 +5,10 @@ GROUP = "runestone.dev"
 # The bundle as objects in the namespace, and as files where a pod mounts them.
 CONFIG_MAP = "runestone-config"
 CREDENTIALS_SECRET = "runestone-credentials"
+OVERFLOW_KEY_SECRET = "runestone-overflow-key"  # where the next is from, made once
+OVERFLOW_KEY_ENTRY = (
+    "overflow-key"  # of the credentials: 32 bytes in base64 that jobs are sealed with
+)
 INDEX_FILE = "index.json"
 MAX_SHARDS = 16  # a pod lists each possible shard as an optional projected source
 DATA_LINK = "..data"  # kubelet swaps this symbolic link when all files of a volume are in place

@@ -159,10 +159,7 @@ def test_a_rotated_credential_is_published(
 
     cluster.apply(secret(namespace, api_key="sk-after-0123456789\n"))
 
-    def values() -> list[bytes]:
-        return list(cluster.secret_values(namespace, "runestone-credentials").values())
-
-    eventually("new value", lambda: values() == [b"sk-after-0123456789"])
+    eventually("new value", lambda: cluster.credentials(namespace) == {b"sk-after-0123456789"})
     assert cluster.files(namespace) == files
     assert operator.metric("runestone_operator_repairs_total") == 0
 
@@ -179,7 +176,7 @@ def test_a_shared_pool_is_offered_by_labels(cluster: Cluster, namespace: str) ->
     cluster.create_namespace(consumer, team="research")
     eventually("pool", lambda: cluster.compiled(consumer).config.pools)
     eventually("it is published", lambda: cluster.is_published(consumer))
-    assert len(cluster.secret_values(consumer, "runestone-credentials")) == 1
+    assert len(cluster.credentials(consumer)) == 1
 
     cluster.apply(secret(namespace, api_key="sk-rotated-0123456789"))
     eventually("rotated", lambda: b"sk-rotated-0123456789" in cluster.credentials(consumer))
@@ -200,7 +197,12 @@ def test_the_last_resource_takes_the_managed_objects_with_it(
     cluster.delete("ProviderPool", namespace, "pool")
 
     eventually("all is gone", lambda: not cluster.files(namespace))
-    eventually("all is gone", lambda: not cluster.credentials(namespace))
+
+    def are_gone() -> bool:
+        names = ("runestone-credentials", "runestone-overflow-key")
+        return not any(cluster.get("Secret", namespace, name) for name in names)
+
+    eventually("all is gone", are_gone)
     assert cluster.get("Secret", namespace, "openai") is not None
 
 

@@ -68,7 +68,7 @@ def _report(folder: Path, loaded: Loaded, changed: bool, state: StateDir) -> lis
         (
             counted(len(config.pools), "pool"),
             counted(len(config.keys), "key"),
-            counted(len(build.credential_files), "credential"),
+            counted(len(build.compiled.credentials), "credential"),
         )
     )
     lines = [f"{folder}: configuration {build.digest[:12]} of namespace {build.namespace}: {holds}"]

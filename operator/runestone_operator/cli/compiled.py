@@ -3,11 +3,13 @@
 The compiler is the operator's own. Its verdicts become problems at the field they are about.
 """
 
+import base64
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final, Protocol, TypeVar
 
+from runestone_contract.names import OVERFLOW_KEY_ENTRY
 from runestone_operator.api.load import Rejected
 from runestone_operator.api.pending import pending_fields, pending_note
 from runestone_operator.api.problems import Location, path_of
@@ -42,6 +44,9 @@ class Keyring(Protocol):
 
     def key(self, namespace: str, name: str) -> str: ...
 
+    def overflow_key(self, namespace: str) -> str:
+        """What the namespace's jobs are sealed with."""
+
 
 class StandIns:
     """Keys in the right form that open nothing: for commands that only look."""
@@ -49,6 +54,9 @@ class StandIns:
     def key(self, namespace: str, name: str) -> str:
         seed = hashlib.sha512(f"{namespace}/{name}".encode()).digest()
         return KEY_PREFIX + "".join(BASE62[byte % 62] for byte in seed[:KEY_LENGTH])
+
+    def overflow_key(self, namespace: str) -> str:
+        return base64.b64encode(hashlib.sha256(namespace.encode()).digest()).decode()
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +132,8 @@ def build(world: World, namespace: str, keyring: Keyring, *, assume_secrets: boo
         credential_files={
             entry: values.get((source.namespace, source.name), {}).get(source.key, b"")
             for entry, source in compiled.credentials.items()
-        },
+        }
+        | {OVERFLOW_KEY_ENTRY: keyring.overflow_key(namespace).encode()},
         problems=tuple(_problems(world, compiled)),
         client_keys=tuple(_client_keys(world, compiled, keys, values)),
     )

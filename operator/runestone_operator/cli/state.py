@@ -2,17 +2,19 @@
 
 Under $XDG_STATE_HOME/runestone, for the owner's eyes alone:
     keys/NAMESPACE/NAME      one generated client key
+    overflow-keys/NAMESPACE  what the namespace's jobs are sealed with
     run/NAMESPACE-PORT/      what one `runestone run` works with, locked while it does
 """
 
 import argparse
+import base64
 import contextlib
 import fcntl
 import os
 import re
 import secrets
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -21,6 +23,8 @@ from runestone_operator.cli.compiled import BASE62, KEY_LENGTH, KEY_PREFIX
 from runestone_operator.cli.failure import CommandError
 
 _KEY: Final = re.compile(rf"{KEY_PREFIX}[0-9A-Za-z]{{{KEY_LENGTH}}}")
+_OVERFLOW_KEY: Final = re.compile(r"[0-9A-Za-z+/]{43}=")  # 32 bytes
+OVERFLOW_KEY_BYTES: Final = 32
 _PRIVATE_DIR: Final = 0o700
 _PRIVATE_FILE: Final = 0o600
 
@@ -40,10 +44,7 @@ class StateDir:
     def key(self, namespace: str, name: str) -> str:
         """The ApiKey's generated key: the same at every call."""
         file = self.key_file(namespace, name)
-        with _said_plainly(file):
-            if not file.exists():
-                _create(file, _generated_key() + "\n")
-            key = file.read_text("ascii").strip()
+        key = _kept(file, _generated_key)
         if not _KEY.fullmatch(key):
             raise CommandError(f"{file} does not hold a generated key: remove it to get a new one")
         return key
@@ -51,6 +52,14 @@ class StateDir:
     def key_file(self, namespace: str, name: str) -> Path:
         """Names come from valid resources: neither can leave the folder."""
         return self.path / "keys" / namespace / name
+
+    def overflow_key(self, namespace: str) -> str:
+        """The same at every call: what was queued in an earlier run can be read in the next."""
+        file = self.path / "overflow-keys" / namespace
+        key = _kept(file, _generated_overflow_key)
+        if not _OVERFLOW_KEY.fullmatch(key):
+            raise CommandError(f"{file} does not hold an overflow key: remove it to get a new one")
+        return key
 
     @contextlib.contextmanager
     def instance(self, namespace: str, port: int, *, is_once: bool = False) -> Iterator[Path]:
@@ -87,6 +96,18 @@ def _said_plainly(path: Path) -> Iterator[None]:
         ) from None
     except UnicodeDecodeError:
         raise CommandError(f"{path} does not hold text: remove it") from None
+
+
+def _kept(file: Path, generate: Callable[[], str]) -> str:
+    """What the file holds; written first where there is none."""
+    with _said_plainly(file):
+        if not file.exists():
+            _create(file, generate() + "\n")
+        return file.read_text("ascii").strip()
+
+
+def _generated_overflow_key() -> str:
+    return base64.b64encode(secrets.token_bytes(OVERFLOW_KEY_BYTES)).decode()
 
 
 def _generated_key() -> str:

@@ -7,13 +7,15 @@ import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
-from runestone_contract.names import CREDENTIALS_SECRET
+from runestone_contract.names import CREDENTIALS_SECRET, OVERFLOW_KEY_SECRET
 from runestone_operator.api.refs import SecretKeyRef
 from runestone_operator.compiler.inputs import Secrets, SecretSource, ValueFact
 from runestone_operator.compiler.verdicts import Problem, Reason
 
 CREDENTIAL: Final = "cred-"
 AUTHORITY: Final = "ca-"
+# What other namespaces share with this one, and what its jobs are sealed with.
+RESERVED: Final = frozenset({CREDENTIALS_SECRET, OVERFLOW_KEY_SECRET})
 
 
 def entry_name(prefix: str, source: SecretSource) -> str:
@@ -23,7 +25,7 @@ def entry_name(prefix: str, source: SecretSource) -> str:
 
 def find_value(secrets: Secrets, source: SecretSource, user: str) -> ValueFact | Problem:
     """The fact about a value that is there and not empty; `user` begins the sentence if not."""
-    if source.name == CREDENTIALS_SECRET:  # it holds what other namespaces share with this one
+    if source.name in RESERVED:
         message = f'{user}: Secret "{source.name}" is the operator\'s own, for no one to refer to'
         return Problem(Reason.SECRET_RESERVED, message)
     facts = secrets.get((source.namespace, source.name))

@@ -13,6 +13,8 @@ from runestone_contract.names import (
     INDEX_FILE,
     MANAGED_BY,
     MANAGED_BY_LABEL,
+    OVERFLOW_KEY_ENTRY,
+    OVERFLOW_KEY_SECRET,
     shard_config_map,
     shard_file,
 )
@@ -52,6 +54,14 @@ def credentials_manifest(namespace: str, values: Mapping[str, bytes]) -> Manifes
         "metadata": _metadata(namespace, CREDENTIALS_SECRET),
         "type": "Opaque",
         "data": {entry: _encoded(values[entry]) for entry in sorted(values)},
+    }
+
+
+def overflow_key_manifest(namespace: str, value: bytes) -> Manifest:
+    return {
+        "metadata": _metadata(namespace, OVERFLOW_KEY_SECRET),
+        "type": "Opaque",
+        "data": {OVERFLOW_KEY_ENTRY: _encoded(value)},
     }
 
 

@@ -7,7 +7,7 @@ refreshed half-way sees an index that does not fit, and keeps what it has.
 from collections.abc import Iterable, Mapping
 
 from runestone_contract.bundle import Bundle
-from runestone_contract.names import CREDENTIALS_SECRET
+from runestone_contract.names import CREDENTIALS_SECRET, OVERFLOW_KEY_SECRET
 from runestone_operator.collect.cache import Cache
 from runestone_operator.collect.published import CONFIG_MAP_NAMES, Published
 from runestone_operator.collect.views import build_view, secret_value
@@ -21,6 +21,7 @@ from runestone_operator.publish.manifests import (
     index_content,
     shard_contents,
 )
+from runestone_operator.publish.overflow_key import overflow_credential
 from runestone_operator.publish.parallel import for_each
 
 Credentials = Mapping[str, SecretSource]
@@ -38,7 +39,8 @@ class Publisher:
         stale = [content for content in shards if self._differs(namespace, content)]
         await for_each(stale, lambda shard: self._write(CONFIG_MAP, shard.manifest(namespace)))
         written = len(stale)
-        written += await self._publish_credentials(namespace, credentials)
+        overflow = await overflow_credential(self._kube, self._cache, namespace)
+        written += await self._publish_credentials(namespace, {**credentials, **overflow})
         if self._differs(namespace, index):
             await self._write(CONFIG_MAP, index.manifest(namespace))
             written += 1
@@ -52,6 +54,8 @@ class Publisher:
             async for page in self._kube.list_metadata(kind, namespace=namespace):
                 if page.get("items"):
                     raise StaleInputsError(f"{kind.name}s of {namespace}")
+        if self._cache.secret(namespace, OVERFLOW_KEY_SECRET) is not None:
+            await self._delete_one(SECRET, namespace, OVERFLOW_KEY_SECRET)
         await self._delete(namespace, CONFIG_MAP_NAMES)
         if self._published.credential_hashes(namespace) is not None:
             await self._delete_one(SECRET, namespace, CREDENTIALS_SECRET)

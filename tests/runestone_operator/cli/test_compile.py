@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from typing import TYPE_CHECKING
 
 import pytest
 
 from runestone_contract.bundle import decode
+from runestone_contract.names import OVERFLOW_KEY_ENTRY
 from runestone_operator.cli.main import main
 from runestone_operator.cli.mount import BundleDir
 from runestone_testing.shop import CLIENT_KEY, PROVIDER_KEY, Shop
@@ -33,7 +35,9 @@ def test_the_folders_hold_what_a_pod_would_have_mounted(
     config = decode(BundleDir(out).config.read() or {})
     assert [pool.id for pool in config.pools] == ["default/pool"]
     (entry,) = config.pools[0].providers[0].credentials
-    assert BundleDir(out).credentials.read() == {entry: PROVIDER_KEY.encode()}
+    credentials = dict(BundleDir(out).credentials.read() or {})
+    assert len(base64.b64decode(credentials.pop(OVERFLOW_KEY_ENTRY))) == 32
+    assert credentials == {entry: PROVIDER_KEY.encode()}
     said = capsys.readouterr().out
     assert f"RUNESTONE_CONFIG_DIR={out}/config" in said
     assert "1 pool, 1 key, 1 credential" in said

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import re
 import stat
 from concurrent.futures import ThreadPoolExecutor
@@ -42,6 +43,21 @@ def test_two_that_ask_at_once_get_the_same_key(tmp_path: Path) -> None:
 
     assert len(keys) == 1
     assert [path.name for path in (tmp_path / "keys" / "shop").iterdir()] == ["app"]
+
+
+def test_an_overflow_key_is_made_once_for_each_namespace(tmp_path: Path) -> None:
+    def ask(_: int) -> str:
+        return StateDir(tmp_path).overflow_key("shop")
+
+    with ThreadPoolExecutor(16) as threads:
+        (key,) = set(threads.map(ask, range(64)))
+    assert len(base64.b64decode(key)) == 32
+    assert StateDir(tmp_path).overflow_key("other") != key
+
+    (tmp_path / "overflow-keys" / "shop").write_text("canary\n")
+    with pytest.raises(CommandError, match=r"shop does not hold an overflow key") as refused:
+        StateDir(tmp_path).overflow_key("shop")
+    assert "canary" not in refused.value.message
 
 
 def test_a_file_that_holds_no_key_is_named(tmp_path: Path) -> None:

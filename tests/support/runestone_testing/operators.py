@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
 import httpx
 
+from runestone_contract.names import OVERFLOW_KEY_ENTRY, OVERFLOW_KEY_SECRET
 from runestone_operator.api.load import Rejected, parse
 from runestone_operator.api.resource import ApiKey, ProviderPool, RoutingPolicy
 from runestone_operator.compiler.compile import Compiled, compile_namespace
@@ -168,15 +169,16 @@ class Cluster:
         return {
             entry: self.secret_values(source.namespace, source.name)[source.key].strip()
             for entry, source in sources.items()
-        }
+        } | self.secret_values(namespace, OVERFLOW_KEY_SECRET)
 
     def secret_values(self, namespace: str, name: str) -> dict[str, bytes]:
         secret = self.get("Secret", namespace, name) or {}
         return {key: base64.b64decode(value) for key, value in (secret.get("data") or {}).items()}
 
     def credentials(self, namespace: str) -> set[bytes]:
-        """Values that are published there."""
-        return set(self.secret_values(namespace, "runestone-credentials").values())
+        """Values of providers that are published there."""
+        published = self.secret_values(namespace, "runestone-credentials")
+        return {value for entry, value in published.items() if entry != OVERFLOW_KEY_ENTRY}
 
     def is_without_keys(self, namespace: str) -> bool:
         files = self.files(namespace)

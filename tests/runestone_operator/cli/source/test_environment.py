@@ -39,7 +39,8 @@ def test_a_provider_key_is_enough() -> None:
     assert {"gpt-4o", "gpt-4o-mini", "gpt-4-turbo", "gpt-3.5-turbo"} <= models
     assert {f"text-embedding-{n}" for n in ("3-large", "3-small", "ada-002")} <= models
     assert not any(name.startswith("claude") for name in models)
-    assert list(made.credential_files.values()) == [b"sk-canary-openai"]
+    assert b"sk-canary-openai" in made.credential_files.values()
+    assert len(made.compiled.credentials) == 1
     assert made.problems == ()
     (key,) = made.client_keys
     assert key.is_generated
