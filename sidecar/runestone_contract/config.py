@@ -166,10 +166,12 @@ class Rule(Wire):
 
 
 class PolicyOverflow(Wire):
-    """How many requests of a Key may wait at once, and for how long each."""
+    """How many requests of a Key may wait at once, for how long each, and what jobs have beside."""
 
     max_queued: int = 1_000
     max_age_ms: int = 3_600_000
+    max_attempts: int = 5
+    result_ttl_ms: int = 900_000
 
 
 class Policy(Wire):

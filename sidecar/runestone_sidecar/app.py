@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+import math
 import random
 import resource
 import signal
@@ -31,6 +32,7 @@ from runestone_sidecar.edge.estimate import CostEstimate
 from runestone_sidecar.edge.exchange import Exchanges
 from runestone_sidecar.edge.generate import SURFACES, Generation
 from runestone_sidecar.edge.health import Health
+from runestone_sidecar.edge.jobs import Jobs
 from runestone_sidecar.edge.models import Models
 from runestone_sidecar.edge.passthrough import PassThrough
 from runestone_sidecar.edge.protocol import Protocol
@@ -56,6 +58,7 @@ from runestone_sidecar.upstream.surfaces.count_tokens import COUNT_TOKENS
 if TYPE_CHECKING:
     from runestone_sidecar.admit.limits import Limiter
     from runestone_sidecar.joint import Joint
+    from runestone_sidecar.overflow.service import Overflow
 
 BACKLOG = 4096
 TELLING_S = 1  # how long a scrape may outlast the last request
@@ -83,6 +86,7 @@ class Parts:
     api: App
     health_app: App
     joint: "Joint | None"  # with the namespace's other sidecars; None: by itself
+    overflow: "Overflow | None"  # what is answered later, where there is NATS
 
 
 def build(settings: Settings) -> Parts:
@@ -114,8 +118,10 @@ def build(settings: Settings) -> Parts:
             held_bytes=settings.max_held_bytes,
         )
     )
+    overflow = joint.overflow(exchanges, router, executor) if joint else None
+    desk = overflow.desk if overflow else None
     generations = {
-        path: Generation(surface, router, executor, queue, bodies)
+        path: Generation(surface, router, executor, queue, bodies, desk)
         for path, surface in SURFACES.items()
     }
     usage = UsageReport(metrics.traffic, limiter, int(time.time()))
@@ -138,6 +144,9 @@ def build(settings: Settings) -> Parts:
     checks = HealthChecks(client, load, metrics.traffic, rng=rng)
     metrics.registry.register(ProviderGauges(holder, load))
     health = Health(holder=holder, load=load, metrics=metrics)
+    jobs = Jobs(desk).answer if desk else None
+    if overflow is not None:
+        health.degraded = overflow.degraded
 
     def prune(snapshot: Snapshot) -> None:
         providers = snapshot.providers()
@@ -165,9 +174,10 @@ def build(settings: Settings) -> Parts:
         checks=checks,
         health=health,
         room=room,
-        api=build_api(exchanges, generations, others, passthrough.answer, health),
+        api=build_api(exchanges, generations, others, passthrough.answer, health, jobs=jobs),
         health_app=build_health(health),
         joint=joint,
+        overflow=overflow,
     )
 
 
@@ -324,6 +334,8 @@ async def _background(parts: Parts) -> AsyncIterator[None]:
         tasks.append(asyncio.create_task(audit.keep_synced()))
     if parts.joint is not None:
         tasks += parts.joint.start()
+    if parts.overflow is not None:
+        tasks.append(asyncio.create_task(parts.overflow.run()))
     try:
         yield
     finally:
@@ -342,6 +354,7 @@ async def serve(settings: Settings) -> None:
     """Until SIGTERM or SIGINT, and then until the requests under way are answered."""
     lift_file_limit()
     parts = build(settings)
+    until_s = math.inf  # when the time to drain is over
     api = Server(
         parts.api,
         host=settings.host,
@@ -360,10 +373,14 @@ async def serve(settings: Settings) -> None:
 
     def drain() -> None:
         """Once: answer what is under way. Twice: stop now."""
+        nonlocal until_s
+        until_s = min(until_s, loop.time() + settings.drain_s)
         api.force_exit = parts.health.draining
         parts.health.draining = True
         parts.room.close()
         api.should_exit = True
+        if parts.overflow is not None:
+            parts.overflow.leave()
 
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -375,6 +392,8 @@ async def serve(settings: Settings) -> None:
             server.listener.listen(BACKLOG)  # by now: who reads the next line may call at once
         log.info("API on %s, health and metrics on %s", api.address, health.address)
         await api.serve(sockets=[api.listener])  # ends when drained
+        if parts.overflow is not None:
+            await parts.overflow.finish(0.0 if api.force_exit else until_s - loop.time())
         await api.cut()
         health.should_exit = True
         await telling

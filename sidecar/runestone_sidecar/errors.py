@@ -6,12 +6,14 @@ GatewayError            status, type, code, message, param, retry_after_s
 ├── PermissionDenied    403 permission_denied
 ├── ModelNotFound       404 model_not_found, also for what the key may not see
 ├── NotFound            404 unknown URL         MethodNotAllowed    405
+│   └── JobNotFound     404 also for another key's
 ├── BodyTooLarge        413                     UnsupportedMedia    415
 ├── RequestTimeout      408                     UrlTooLong          414
 ├── HeadTooLarge        431                     Overloaded          503 too many connections
 ├── ProviderRefused     the provider's own 400, 404, 422, handed on
 ├── LimitReached        429 rate_limit_exceeded: the key's own limit
 │   └── BudgetSpent     429 insufficient_quota
+├── QueueFull           429 no room for a job   QueueUnavailable    503 no job, or maybe one
 ├── RateLimited         429 when every provider said so
 ├── UpstreamFailed      502 upstream_error      UpstreamTimeout     504 upstream_timeout
 ├── NoProvider          503 no_provider_available
@@ -23,6 +25,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 MAX_RETRY_AFTER_S = 120
+UNACKNOWLEDGED = "job_unacknowledged"  # a code: whether there is a job is not known
 
 
 @dataclass
@@ -81,6 +84,12 @@ class NotFound(GatewayError):
     code: str | None = "unknown_url"
     status: ClassVar[int] = 404
     type: ClassVar[str] = "invalid_request_error"
+
+
+@dataclass
+class JobNotFound(NotFound):
+    message: str = "There is no such job."
+    code: str | None = "job_not_found"
 
 
 @dataclass
@@ -157,6 +166,22 @@ class LimitReached(GatewayError):
 class BudgetSpent(LimitReached):
     code: str | None = "insufficient_quota"
     type: ClassVar[str] = "insufficient_quota"
+
+
+@dataclass
+class QueueFull(GatewayError):
+    code: str | None = "queue_full"
+    retry_after_s: float | None = 5.0
+    status: ClassVar[int] = 429
+    type: ClassVar[str] = "rate_limit_error"
+
+
+@dataclass
+class QueueUnavailable(GatewayError):
+    message: str = "The queue of jobs cannot be reached just now; try again."
+    code: str | None = "queue_unavailable"
+    retry_after_s: float | None = 2.0
+    status: ClassVar[int] = 503
 
 
 @dataclass

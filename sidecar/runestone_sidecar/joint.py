@@ -10,11 +10,16 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from runestone_sidecar.admit.route import Router
 from runestone_sidecar.admit.shared_limits import SharedLimiter
 from runestone_sidecar.broker.credentials import Credentials
 from runestone_sidecar.broker.ledger import KvLedger
 from runestone_sidecar.broker.link import Link
 from runestone_sidecar.config.holder import Holder
+from runestone_sidecar.edge.exchange import Exchanges
+from runestone_sidecar.edge.generate import SURFACES
+from runestone_sidecar.overflow.service import Overflow, Terms, Work, build_overflow
+from runestone_sidecar.pipeline.execute import Executor
 from runestone_sidecar.settings import Settings
 
 HOLDER_BYTES: Final = 9
@@ -22,6 +27,8 @@ HOLDER_BYTES: Final = 9
 
 @dataclass(frozen=True, slots=True)
 class Joint:
+    settings: Settings
+    registry: CollectorRegistry
     link: Link
     ledger: KvLedger
     limiter: SharedLimiter
@@ -32,6 +39,22 @@ class Joint:
             asyncio.create_task(self.limiter.run()),
             asyncio.create_task(self.link.run()),
         ]
+
+    def overflow(self, exchanges: Exchanges, router: Router, executor: Executor) -> Overflow:
+        """A job is run, told and counted as a request is, within the same limits."""
+        work = Work(
+            holder=exchanges.holder,
+            router=router,
+            executor=executor,
+            limiter=self.limiter,
+            surfaces=SURFACES,
+            close=exchanges.close,
+            events=exchanges.traffic.events,
+            rng=exchanges.rng,
+        )
+        settings = self.settings
+        terms = Terms(settings.jobs_at_once, settings.jobs_max_bytes, settings.jobs_silence_s)
+        return build_overflow(self.link, work, self.registry, terms)
 
     async def leave(self) -> None:
         """The tasks must still run."""
@@ -50,7 +73,7 @@ def build(settings: Settings, holder: Holder, registry: CollectorRegistry) -> Jo
     )
     holder.on_swap(lambda snapshot: ledger.join(snapshot.namespace))
     registry.register(_Gauges(lambda: link.is_up, limiter))
-    return Joint(link, ledger, limiter)
+    return Joint(settings, registry, link, ledger, limiter)
 
 
 class _Gauges(Collector):

@@ -42,6 +42,9 @@ class Settings:
     nats_credentials: str | None = None
     replicas: int = 1
     lease_s: float = 10.0
+    jobs_at_once: int = 16
+    jobs_max_bytes: int = 256 * 1024 * 1024
+    jobs_silence_s: float = 30.0
     auth_plugins: tuple[str, ...] = ()  # entry points of `runestone.auth`, in the order asked
 
 
@@ -118,6 +121,21 @@ NUMBERS: Final = {
         0,
         1 << 36,
         "memory for requests that wait for a limit: each counts twice its body and 32 KiB",
+    ),
+    "jobs_at_once": Number(
+        "RUNESTONE_JOBS_AT_ONCE", 0, 1000, "the most jobs that this sidecar runs; 0: none"
+    ),
+    "jobs_silence_s": Number(
+        "RUNESTONE_JOBS_SILENCE_SECONDS",
+        1,
+        3600,
+        "after how long without a sign of life a sidecar's jobs go to another",
+    ),
+    "jobs_max_bytes": Number(
+        "RUNESTONE_JOBS_MAX_BYTES",
+        1 << 16,
+        1 << 40,
+        "the most bytes that the namespace's queued requests take in NATS, and their results again",
     ),
 }
 

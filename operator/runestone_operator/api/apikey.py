@@ -123,8 +123,8 @@ class KeyOverflow(ApiModel):
 
     mode: OverflowMode = OverflowMode.ON_REQUEST
     """OnRequest: 429, or 202 and a job for a client that sent `Prefer: respond-async`. Always: 202
-    and a job. Wait: held by its sidecar until there is room, first come first served, within
-    maxQueued and maxAge of the routing policy. Never: 429."""
+    and a job, and 429 for a stream. Wait: held by its sidecar until there is room, first come first
+    served, within maxQueued and maxAge of the routing policy. Never: 429."""
     webhooks: Webhooks | None = None
     """Where results may be posted; when left out, clients poll for them."""
 

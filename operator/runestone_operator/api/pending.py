@@ -1,8 +1,7 @@
 """Fields that this version accepts and does not act on yet, so that nobody is misled.
 
 A row goes when its feature comes. Every row is an optional field without a default: it is set only
-where somebody has written it. Of a field with a default, DONE has the values that ask for nothing
-new. tests/runestone_operator/api keeps the tables true to the models.
+where somebody has written it. tests/runestone_operator/api keeps the table true to the models.
 """
 
 from collections.abc import Iterator
@@ -17,23 +16,10 @@ PENDING: Final[dict[str, tuple[tuple[str, ...], ...]]] = {
     ApiKey.kind: (
         ("metadata", "annotations", "runestone.dev/rotate"),
         ("spec", "rotation"),
-        ("spec", "overflow", "mode"),
         ("spec", "overflow", "webhooks"),
         ("spec", "signing"),
     ),
-    RoutingPolicy.kind: (
-        ("spec", "cache"),
-        ("spec", "pipeline"),
-        ("spec", "overflow", "maxAttempts"),
-        ("spec", "overflow", "resultTTL"),
-    ),
-}
-
-# Values that are acted upon; and defaults, which nobody need have written.
-DONE: Final[dict[Location, tuple[object, ...]]] = {
-    ("spec", "overflow", "mode"): ("OnRequest", "Wait", "Never"),
-    ("spec", "overflow", "maxAttempts"): (5,),
-    ("spec", "overflow", "resultTTL"): ("15m",),
+    RoutingPolicy.kind: (("spec", "cache"), ("spec", "pipeline")),
 }
 
 
@@ -56,7 +42,7 @@ def pending_note(resource: Resource) -> str:
 
 def _set_at(value: object, row: tuple[str, ...], at: Location) -> Iterator[Location]:
     if not row:
-        if value not in ({}, [], (), *DONE.get(at, ())):
+        if value not in ({}, [], ()):
             yield at
         return
     step, rest = row[0], row[1:]

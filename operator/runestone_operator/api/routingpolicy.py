@@ -57,11 +57,11 @@ class PolicyOverflow(ApiModel):
     max_attempts: Annotated[int, Field(ge=1, le=5)] = 5
     """Attempts at a job before it fails."""
     max_queued: Annotated[int, Field(ge=1, le=1_000_000)] = 1000
-    """Jobs waiting at once, and requests of one key at one sidecar; beyond it a request is
-    refused."""
+    """Jobs of one key waiting at once, and requests of one key at one sidecar; beyond it a request
+    is refused."""
     max_age: PositiveDuration = PositiveDuration("1h")
-    """Time after which a job still waiting expires, and a request is refused. How long it then
-    runs does not count."""
+    """Time after which a job still waiting for its first attempt expires, and a request is
+    refused. How long it then runs does not count."""
     result_ttl: PositiveDuration = Field(default=PositiveDuration("15m"), alias="resultTTL")
     """How long a result waits to be fetched."""
 

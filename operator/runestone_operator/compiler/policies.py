@@ -58,7 +58,12 @@ def compile_policy(
 
 
 def _overflow(overflow: PolicyOverflow) -> wire.PolicyOverflow:
-    return wire.PolicyOverflow(max_queued=overflow.max_queued, max_age_ms=overflow.max_age.ms)
+    return wire.PolicyOverflow(
+        max_queued=overflow.max_queued,
+        max_age_ms=overflow.max_age.ms,
+        max_attempts=overflow.max_attempts,
+        result_ttl_ms=overflow.result_ttl.ms,
+    )
 
 
 def all_pools_rule(catalogue: Catalogue) -> wire.Rule:

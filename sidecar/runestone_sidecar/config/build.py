@@ -215,6 +215,7 @@ def assemble(  # noqa: PLR0913  (the parts of a Snapshot, each by name)
     policies: Iterable[wire.Policy],
     keys: Mapping[str, Principal],
     service_accounts: Mapping[str, Principal],
+    overflow_key: str | None = None,
 ) -> Snapshot:
     pools_by_id = {pool.id: pool for pool in pools}
     by_id = {policy.id: build_policy(policy, pools_by_id) for policy in policies}
@@ -227,5 +228,6 @@ def assemble(  # noqa: PLR0913  (the parts of a Snapshot, each by name)
         service_accounts=service_accounts,
         policies=by_id,
         has_tenants=len({key.tenant for key in (*keys.values(), *service_accounts.values())}) > 1,
+        overflow_key=overflow_key,
         default_policy=next((policy for policy in by_id.values() if policy.default), None),
     )

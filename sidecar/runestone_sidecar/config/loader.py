@@ -23,7 +23,7 @@ from runestone_contract.bundle import (
 from runestone_contract.canonical import credentials_digest, digest
 from runestone_contract.config import Key, Policy
 from runestone_contract.config import Pool as PoolRecord
-from runestone_contract.names import DATA_LINK, INDEX_FILE
+from runestone_contract.names import DATA_LINK, INDEX_FILE, OVERFLOW_KEY_ENTRY
 from runestone_sidecar.config.build import (
     Credentials,
     assemble,
@@ -92,6 +92,7 @@ class Loader:
             policies=parts.policies,
             keys=parts.keys,
             service_accounts=parts.service_accounts,
+            overflow_key=credentials.values.get(OVERFLOW_KEY_ENTRY),
         )
         self._built = built
         return snapshot

@@ -139,6 +139,7 @@ class Snapshot:
     policies: Mapping[str, Policy] = field(default_factory=dict)
     default_policy: Policy | None = None
     has_tenants: bool = False  # keys of more than one
+    overflow_key: str | None = field(default=None, repr=False)  # what jobs are sealed with
 
     def policy_of(self, principal: Principal) -> Policy | None:
         if principal.policy is None:

@@ -107,7 +107,7 @@ class Exchanges:
                 await send_error(send, record, Internal())
         finally:
             self.traffic.in_flight -= 1
-            self._close(record)
+            self.close(record)
 
     async def refuse(
         self, scope: Scope, send: Send, error: GatewayError, surface: Surface = OPENAI_CHAT
@@ -117,7 +117,7 @@ class Exchanges:
         try:
             await send_error(send, record, error)
         finally:
-            self._close(record, is_ours=not isinstance(error, NotFound))
+            self.close(record, is_ours=not isinstance(error, NotFound))
 
     def _open(self, scope: Scope, surface: Surface) -> Record:
         return Record(
@@ -160,8 +160,9 @@ class Exchanges:
         record.principal = principal
         return Caller(snapshot, principal)
 
-    def _close(self, record: Record, *, is_ours: bool = True) -> None:
-        """`is_ours`: its path is one of the API's."""
+    def close(self, record: Record, *, is_ours: bool = True) -> None:
+        """Once: settles, counts and logs what became of it, a job's attempt too. `is_ours`: its
+        path is one of the API's."""
         seconds = time.perf_counter() - record.started_s
         if record.end_comments is not None:
             end_comments(record)

@@ -9,9 +9,19 @@ from runestone_sidecar.admit.waiting import WAIT
 from runestone_sidecar.edge.bodies import Bodies
 from runestone_sidecar.edge.exchange import Caller
 from runestone_sidecar.edge.incoming import read_incoming
+from runestone_sidecar.edge.jobs import (
+    Desk,
+    asks_for_job,
+    check_fit,
+    overflows,
+    send_accepted,
+    submission_of,
+    submit_instead,
+)
 from runestone_sidecar.edge.queued import Entrant, Queue
 from runestone_sidecar.edge.request import WRITE, Receive, Scope, Send
 from runestone_sidecar.edge.respond import send_stream, send_whole
+from runestone_sidecar.errors import LimitReached
 from runestone_sidecar.pipeline.execute import Executor, StreamedReply
 from runestone_sidecar.pipeline.plan import Plan, Record, Routing
 from runestone_sidecar.pipeline.prepare import prepare
@@ -44,6 +54,7 @@ class Generation:
     executor: Executor
     queue: Queue
     bodies: Bodies
+    desk: Desk | None = None  # None: there are no jobs
 
     async def answer(
         self, scope: Scope, receive: Receive, send: Send, record: Record, caller: Caller
@@ -57,6 +68,12 @@ class Generation:
         record.model = plan.decision.model
         record.mark("route")
         record.input_tokens = plan.input_tokens
+        desk = self.desk if self.desk is not None and self.desk.is_open else None
+        if desk is not None and asks_for_job(scope, caller):
+            check_fit(record)
+            submission = submission_of(scope, caller, record, incoming.request.raw)
+            await send_accepted(send, record, await desk.submit(submission), asked=True)
+            return
         if plan.principal.overflow == WAIT:
 
             def plan_anew(caller: Caller) -> Plan:
@@ -65,7 +82,17 @@ class Generation:
             plan = await self.queue.admit(Entrant(scope, record, plan, plan_anew, send))
             record.model = plan.decision.model
         else:
-            record.reservation = await reserve(self.queue.limiter, plan, record)
+            try:
+                record.reservation = await reserve(self.queue.limiter, plan, record)
+            except LimitReached as reached:
+                if desk is None or not overflows(caller, record, reached):
+                    raise
+                submission = submission_of(
+                    scope, caller, record, incoming.request.raw, wait_s=reached.wait_s
+                )
+                accepted = await submit_instead(desk, submission, reached)
+                await send_accepted(send, record, accepted, asked=False)
+                return
         record.mark("limits")
         reply = await self.executor.execute(plan, record)
         record.mark("provider")

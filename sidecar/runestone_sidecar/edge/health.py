@@ -1,6 +1,7 @@
 """Liveness, readiness, what is applied, how providers do, and metrics. No key, no secret."""
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import orjson
@@ -26,6 +27,7 @@ class Health:
     load: LoadStore
     metrics: Metrics
     draining: bool = False
+    degraded: Callable[[], str | None] = lambda: None  # what does not work now, if anything
 
     def public_routes(self) -> list[Route]:
         return [Route("/health/live", self.live), Route("/health/ready", self.ready)]
@@ -47,6 +49,8 @@ class Health:
             return _json({"status": "draining"}, status=503)
         if self.holder.current is None:
             return _json({"status": "waiting for a configuration"}, status=503)
+        if (reason := self.degraded()) is not None:
+            return _json({"status": "degraded", "reason": reason})
         return _json({"status": "ok"})
 
     async def config(self, _: Request) -> Response:

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Final, Protocol
 
 import orjson
@@ -47,7 +47,8 @@ _CONFIG: Final = HEADER_CONFIG.encode()
 _QUEUED: Final = HEADER_QUEUED.encode()
 _ANTHROPICS: Final = frozenset({"messages", "count_tokens"})
 
-Headers = list[tuple[bytes, bytes]]
+Header = tuple[bytes, bytes]
+Headers = list[Header]
 Write = Callable[[bytes], bool]  # see Cycle.write
 
 
@@ -96,10 +97,13 @@ async def send_whole(send: Send, record: Record, reply: Reply) -> None:
     await _send_body(send, 200, reply_headers(record, b"application/json"), reply.body)
 
 
-async def send_json(send: Send, record: Record, value: Any, *, status: int = 200) -> None:
+async def send_json(
+    send: Send, record: Record, value: Any, *, status: int = 200, headers: Iterable[Header] = ()
+) -> None:
     body = orjson.dumps(value)
     record.status = status
-    await _send_body(send, status, reply_headers(record, b"application/json"), body)
+    sent = [*reply_headers(record, b"application/json"), *headers]
+    await _send_body(send, status, sent, body)
 
 
 async def _send_body(send: Send, status: int, headers: Headers, body: bytes) -> None:

@@ -17,8 +17,8 @@ log = logging.getLogger(__name__)
 
 
 class EventType(StrEnum):
-    """Each with what it means. Those of `overflow` and `cache` are of features that are not there
-    yet: nothing tells of them, and their counts stay at zero."""
+    """Each with what it means. Those of `cache`, and `overflow.webhook`, are of features that are
+    not there yet: nothing tells of them, and their counts stay at zero."""
 
     meaning: str
 
@@ -48,11 +48,17 @@ class EventType(StrEnum):
         "provider.request_error",
         "It did not: refused, failed, late. One whose client left ends with neither.",
     )
-    OVERFLOW_ENQUEUE = "overflow.enqueue", "A request over its limit was queued."
-    OVERFLOW_DRAIN_START = "overflow.drain_start", "A queued request is taken up."
-    OVERFLOW_DRAIN_STOP = "overflow.drain_stop", "A queued request was served."
+    OVERFLOW_ENQUEUE = (
+        "overflow.enqueue",
+        "A request was queued as a job: over its limit, or as asked.",
+    )
+    OVERFLOW_DRAIN_START = "overflow.drain_start", "An attempt at a job begins."
+    OVERFLOW_DRAIN_STOP = (
+        "overflow.drain_stop",
+        "A job has its result: an answer, or why there is none.",
+    )
     OVERFLOW_WEBHOOK = "overflow.webhook", "A result was sent to its webhook."
-    OVERFLOW_DEAD_LETTER = "overflow.dead_letter", "A queued request was given up."
+    OVERFLOW_DEAD_LETTER = "overflow.dead_letter", "A job was given up after its last attempt."
     AUTH_SUCCESS = "auth.success", "A request acts for an ApiKey."
     AUTH_FAILURE = (
         "auth.failure",

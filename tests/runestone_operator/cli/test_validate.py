@@ -305,7 +305,7 @@ def test_other_kinds_are_named_and_skipped(shop: Shop, capsys: pytest.CaptureFix
 
 def test_json_says_the_same(shop: Shop, capsys: pytest.CaptureFixture[str]) -> None:
     shop.edit("policy.yaml", "- pool: pool", "- pool: pol")
-    shop.edit("key.yaml", "tenant: shop", "tenant: shop\n  overflow: {mode: Always}")
+    shop.edit("key.yaml", "tenant: shop", "tenant: shop\n  signing: {tolerance: 1m}")
 
     code = main(["validate", "-f", str(shop), "-o", "json"])
     said = json.loads(capsys.readouterr().out)
@@ -316,7 +316,7 @@ def test_json_says_the_same(shop: Shop, capsys: pytest.CaptureFixture[str]) -> N
     assert error["file"] == f"{shop}/policy.yaml"
     assert (error["line"], error["resource"]) == (11, "RoutingPolicy/default")
     assert error["path"] == "spec.rules[0].targets[0].pool"
-    assert [warning["path"] for warning in said["warnings"]] == ["spec.overflow.mode"]
+    assert [warning["path"] for warning in said["warnings"]] == ["spec.signing"]
 
 
 def test_standard_input_is_a_file_too(

@@ -39,6 +39,10 @@ class NatsServer:
     def is_running(self) -> bool:
         return self._child is not None
 
+    @property
+    def store(self) -> Path:
+        return self._folder / "store"
+
     def start(self) -> None:
         program = str(Path(sys.executable).with_name("nats-server"))
         argv: Sequence[str] = [

@@ -1,0 +1,299 @@
+"""JetStream as far as jobs need it: records with revisions, and a queue that is acknowledged.
+
+Spoken as requests: the client's own classes keep state for each connection, ask more often, and
+know neither a message's time to live nor its expected revision. One rule for failures: what was
+surely not done is Refused, and what may have been is Unsure.
+"""
+
+import base64
+import contextlib
+import json
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.errors import Error, NoRespondersError
+
+from runestone_sidecar.broker.link import Link
+
+ANSWER_S: Final = 5.0
+PAGE: Final = 256
+HEADROOM_BYTES: Final = 4096  # of a message, for its headers
+
+_WRONG_REVISION: Final = frozenset({10071, 10164})
+_FULL: Final = frozenset({10023, 10047, 10077})  # no resources, no storage, a maximum
+_NAME_IN_USE: Final = 10058
+_NO_STREAM: Final = 10059
+_NO_MESSAGE: Final = 10037
+_NEXT: Final = b'{"batch":1,"no_wait":true}'
+
+Headers = Mapping[str, str]
+
+
+class BrokerError(Exception):
+    """The root of what may come of asking."""
+
+
+class Away(BrokerError):
+    """There is no connection: nothing was asked."""
+
+
+class Unsure(BrokerError):
+    """No answer came; what was asked for may have happened."""
+
+
+class Refused(BrokerError):
+    """The server did not do it."""
+
+    def __init__(self, code: int) -> None:
+        super().__init__(code)
+        self.code = code
+
+
+class WrongRevision(Refused):
+    """Somebody else has written since."""
+
+
+class Full(Refused):
+    """There is no room for it."""
+
+
+class Missing(Refused):
+    """There is no such stream or consumer (any more)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    subject: str
+    revision: int
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """A message of a queue that is ours until its ack wait is over."""
+
+    data: bytes
+    headers: Headers
+    seq: int  # in the stream
+    delivered: int  # how often, this time included
+    reply: str
+
+
+class Streams:
+    def __init__(self, link: Link) -> None:
+        self._link = link
+
+    @property
+    def is_up(self) -> bool:
+        return self._link.is_up
+
+    def follow(self, follower: Callable[[bool], None]) -> None:
+        """It is called with each connection that is made or lost."""
+        self._link.follow(lambda client: follower(client is not None))
+
+    @property
+    def max_bytes(self) -> int:
+        """Of one message's payload."""
+        return self._client().max_payload - HEADROOM_BYTES
+
+    async def ensure_stream(self, config: Mapping[str, Any]) -> None:
+        """Made, or changed to be like that. Raises BrokerError."""
+        name = config["name"]
+        try:
+            await self._api(f"STREAM.CREATE.{name}", config)
+        except Refused as refused:
+            if refused.code != _NAME_IN_USE:
+                raise
+            await self._api(f"STREAM.UPDATE.{name}", config)
+
+    async def ensure_consumer(self, stream: str, config: Mapping[str, Any]) -> None:
+        name = config["durable_name"]
+        body = {"stream_name": stream, "config": config}
+        await self._api(f"CONSUMER.DURABLE.CREATE.{stream}.{name}", body)
+
+    async def put(
+        self,
+        subject: str,
+        data: bytes,
+        *,
+        ttl_s: int,
+        revision: int | None = None,
+        message_id: str | None = None,
+    ) -> int:
+        """Its revision. With a `revision`, only where that is the subject's last (0: none yet)."""
+        headers = {"Nats-TTL": f"{max(1, ttl_s)}s"}
+        if revision is not None:
+            headers["Nats-Expected-Last-Subject-Sequence"] = str(revision)
+        if message_id is not None:
+            headers["Nats-Msg-Id"] = message_id
+        answer = await self._request(subject, data, headers)
+        return int(_checked(answer.data)["seq"])
+
+    async def latest(self, stream: str, subject: str) -> Stored | None:
+        """As the stream's leader has it: what a revision is decided by."""
+        try:
+            answer = await self._api(f"STREAM.MSG.GET.{stream}", {"last_by_subj": subject})
+        except Refused as refused:
+            if refused.code == _NO_MESSAGE:
+                return None
+            raise
+        found = answer["message"]
+        return Stored(subject, int(found["seq"]), base64.b64decode(found["data"]))
+
+    async def last(self, stream: str, subject: str) -> Stored | None:
+        """As any replica has it: quicker, for what is written once."""
+        answer = await self._request(f"$JS.API.DIRECT.GET.{stream}.{subject}", b"")
+        return _stored(answer)
+
+    async def scan(self, stream: str, subjects: str) -> AsyncIterator[Stored]:
+        """The last messages of all subjects of a pattern, oldest first, page by page."""
+        start = 1
+        while True:
+            count = 0
+            async for found in self._page(stream, {"next_by_subj": subjects, "seq": start}):
+                count, start = count + 1, found.revision + 1
+                yield found
+            if count < PAGE:
+                return
+
+    async def _page(self, stream: str, query: Mapping[str, Any]) -> AsyncIterator[Stored]:
+        client = self._client()
+        inbox = client.new_inbox()
+        with _told():
+            listening = await client.subscribe(inbox)
+        try:
+            with _told():
+                await client.publish(
+                    f"$JS.API.DIRECT.GET.{stream}",
+                    json.dumps({**query, "batch": PAGE}).encode(),
+                    reply=inbox,
+                )
+            while True:
+                with _told():
+                    message = await listening.next_msg(timeout=ANSWER_S)
+                found = _stored(message)
+                if found is None:
+                    return
+                yield found
+        finally:
+            with contextlib.suppress(Error, OSError):
+                await listening.unsubscribe()
+
+    async def purge(self, stream: str, subjects: str) -> None:
+        await self._api(f"STREAM.PURGE.{stream}", {"filter": subjects})
+
+    async def state(self, stream: str, subjects: str) -> dict[str, Any]:
+        """Of a stream, with the count of messages of each subject."""
+        answer = await self._api(f"STREAM.INFO.{stream}", {"subjects_filter": subjects})
+        state: dict[str, Any] = answer["state"]
+        return state
+
+    async def next(self, stream: str, consumer: str) -> Delivery | None:
+        """None where nothing waits. Raises Missing where there is no such consumer."""
+        client = self._client()
+        subject = f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{consumer}"
+        try:
+            with _told():
+                # Not by the shared inbox: a message keeps its own subject, which says not whose.
+                message = await client.request(subject, _NEXT, timeout=ANSWER_S, old_style=True)
+        except Refused as refused:
+            raise Missing(refused.code) from refused
+        headers = message.headers or {}
+        if (status := headers.get("Status")) is not None:
+            if status == "503":
+                raise Missing(503)
+            return None
+        parts = message.reply.split(".")  # $JS.ACK.(domain.account.)stream.consumer.n.seq.cseq...
+        at = 2 if len(parts) < 11 else 4
+        return Delivery(
+            data=message.data,
+            headers=headers,
+            seq=int(parts[at + 3]),
+            delivered=int(parts[at + 2]),
+            reply=message.reply,
+        )
+
+    async def ack(self, delivery: Delivery) -> None:
+        await self.tell(delivery.reply, b"+ACK")
+
+    async def nak(self, delivery: Delivery, *, delay_s: float = 0.0) -> None:
+        await self.tell(delivery.reply, b'-NAK {"delay":%d}' % int(delay_s * 1e9))
+
+    async def keep(self, delivery: Delivery) -> None:
+        """It is being worked on: the ack wait begins anew."""
+        await self.tell(delivery.reply, b"+WPI")
+
+    async def tell(self, subject: str, data: bytes = b"") -> None:
+        """To whoever listens; raises Away or Unsure where it surely did not get out."""
+        client = self._client()
+        with _told():
+            await client.publish(subject, data)
+
+    @contextlib.asynccontextmanager
+    async def heard(self, subject: str, told: Callable[[], None]) -> AsyncIterator[None]:
+        """Calls `told` for each message to the subject while it stands and the connection does."""
+
+        async def on_message(_: Msg) -> None:
+            told()
+
+        client = self._client()
+        with _told():
+            listening = await client.subscribe(subject, cb=on_message)
+        try:
+            yield
+        finally:
+            with contextlib.suppress(Error, OSError):
+                await listening.unsubscribe()
+
+    async def _api(self, verb: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        answer = await self._request(f"$JS.API.{verb}", json.dumps(body).encode())
+        return _checked(answer.data)
+
+    async def _request(self, subject: str, data: bytes, headers: Headers | None = None) -> Msg:
+        client = self._client()
+        with _told():
+            return await client.request(
+                subject, data, timeout=ANSWER_S, headers=dict(headers) if headers else None
+            )
+
+    def _client(self) -> Client:
+        client = self._link.client
+        if client is None:
+            raise Away
+        return client
+
+
+@contextlib.contextmanager
+def _told() -> Iterator[None]:
+    try:
+        yield
+    except NoRespondersError as error:
+        raise Missing(503) from error
+    except (TimeoutError, Error, OSError) as error:
+        raise Unsure from error
+
+
+def _checked(data: bytes) -> dict[str, Any]:
+    answer: dict[str, Any] = json.loads(data)
+    if (error := answer.get("error")) is None:
+        return answer
+    code = int(error.get("err_code", 0))
+    if code in _WRONG_REVISION:
+        raise WrongRevision(code)
+    if code in _FULL:
+        raise Full(code)
+    if code == _NO_STREAM:
+        raise Missing(code)
+    raise Refused(code)
+
+
+def _stored(message: Msg) -> Stored | None:
+    headers = message.headers or {}
+    if "Status" in headers:
+        if headers["Status"] == "503":
+            raise Missing(503)
+        return None
+    return Stored(headers["Nats-Subject"], int(headers["Nats-Sequence"]), message.data)

@@ -1,0 +1,201 @@
+"""Jobs at the API: what a request has to ask to become one, `202`, and `/v1/jobs`."""
+
+import math
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
+from urllib.parse import parse_qs
+
+import orjson
+
+from runestone_sidecar.admit.waiting import WAIT
+from runestone_sidecar.config.snapshot import Principal
+from runestone_sidecar.edge.exchange import Caller
+from runestone_sidecar.edge.request import Receive, Scope, Send, header
+from runestone_sidecar.edge.respond import send_json
+from runestone_sidecar.errors import (
+    UNACKNOWLEDGED,
+    BadRequest,
+    LimitReached,
+    MethodNotAllowed,
+    QueueFull,
+    QueueUnavailable,
+)
+from runestone_sidecar.pipeline.jobs import Accepted, Job, Submission
+from runestone_sidecar.pipeline.plan import Record
+from runestone_sidecar.telemetry.events import EventType
+
+PATH: Final = "/v1/jobs"
+LONGEST_WAIT_S: Final = 60
+LONGEST_KEY: Final = 255
+
+ALWAYS: Final = "Always"
+MAY_ASK: Final = frozenset({"OnRequest", ALWAYS, WAIT})
+
+
+class Desk(Protocol):
+    @property
+    def is_open(self) -> bool:
+        """Whether jobs can be taken now."""
+
+    async def submit(self, submission: Submission) -> Accepted:
+        """Returns once it is kept. Raises QueueFull, QueueUnavailable, BodyTooLarge, BadRequest."""
+
+    async def find(self, principal: Principal, job_id: str, wait_s: float) -> Job: ...
+
+    async def list(self, principal: Principal) -> list[Job]: ...
+
+    async def cancel(self, principal: Principal, job_id: str) -> Job: ...
+
+
+def asks_for_job(scope: Scope, caller: Caller) -> bool:
+    """Prefer: respond-async (RFC 7240), among other preferences maybe, with a key that may."""
+    prefer = header(scope, b"prefer")
+    return (
+        prefer is not None
+        and caller.principal.overflow in MAY_ASK
+        and any(
+            part.partition(b";")[0].strip().lower() == b"respond-async"
+            for part in prefer.split(b",")
+        )
+    )
+
+
+def check_fit(record: Record) -> None:
+    """Raises BadRequest."""
+    if record.stream:
+        raise BadRequest(
+            "A job is answered as a whole: send stream: false with Prefer: respond-async.",
+            param="stream",
+        )
+
+
+def overflows(caller: Caller, record: Record, reached: LimitReached) -> bool:
+    """Unasked. A client that wants a stream could do nothing with a job, and what is never let in
+    would wait in vain."""
+    return (
+        caller.principal.overflow == ALWAYS and not record.stream and not math.isinf(reached.wait_s)
+    )
+
+
+async def submit_instead(desk: Desk, submission: Submission, reached: LimitReached) -> Accepted:
+    """Where there can be no job, the limit is what the client is told. Raises GatewayError."""
+    try:
+        return await desk.submit(submission)
+    except (QueueFull, QueueUnavailable) as error:
+        if error.code == UNACKNOWLEDGED:
+            raise
+        raise reached from error
+
+
+def submission_of(
+    scope: Scope, caller: Caller, record: Record, body: bytes, wait_s: float = 0.0
+) -> Submission:
+    """Raises BadRequest."""
+    key = header(scope, b"idempotency-key")
+    if key is not None and not 0 < len(key) <= LONGEST_KEY:
+        raise BadRequest(
+            f"Idempotency-Key must have 1 to {LONGEST_KEY} characters.", param="Idempotency-Key"
+        )
+    policy = caller.snapshot.policy_of(caller.principal)
+    assert policy is not None  # the request was routed by it
+    return Submission(
+        principal=caller.principal,
+        bounds=policy.overflow,
+        path=scope["path"],
+        request_id=record.request_id,
+        headers=tuple(
+            (name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"]
+        ),
+        body=body,
+        idempotency_key=None if key is None else key.decode("latin-1"),
+        wait_s=wait_s,
+    )
+
+
+async def send_accepted(send: Send, record: Record, accepted: Accepted, *, asked: bool) -> None:
+    job = accepted.job
+    if accepted.position:  # else it was before
+        record.events.emit(EventType.OVERFLOW_ENQUEUE, record)
+    value = _summary(job) | {"position": accepted.position, "eta_seconds": accepted.eta_s}
+    headers = [(b"location", f"{PATH}/{job.id}".encode())]
+    if asked:
+        headers.append((b"preference-applied", b"respond-async"))
+    await send_json(send, record, value, status=202, headers=headers)
+
+
+@dataclass(frozen=True, slots=True)
+class Jobs:
+    """`GET /v1/jobs`, `GET` and `DELETE /v1/jobs/{id}`: those of the key that asks, alone."""
+
+    desk: Desk
+
+    async def answer(
+        self, scope: Scope, receive: Receive, send: Send, record: Record, caller: Caller
+    ) -> None:
+        method = scope["method"]
+        job_id: str | None = scope.get("path_params", {}).get("job")
+        if job_id is None:
+            if method != "GET":
+                raise MethodNotAllowed("Use GET for this URL.", allow="GET")
+            await self._list(send, record, caller)
+            return
+        if method == "GET":
+            job = await self.desk.find(caller.principal, job_id, _wait_s(scope))
+        elif method == "DELETE":
+            job = await self.desk.cancel(caller.principal, job_id)
+        else:
+            raise MethodNotAllowed("Use GET or DELETE for this URL.", allow="GET, DELETE")
+        await send_json(send, record, _whole(job))
+
+    async def _list(self, send: Send, record: Record, caller: Caller) -> None:
+        jobs = await self.desk.list(caller.principal)
+        await send_json(send, record, {"object": "list", "data": [_whole(job) for job in jobs]})
+
+
+def _wait_s(scope: Scope) -> int:
+    """Raises BadRequest."""
+    given = parse_qs(scope.get("query_string", b"").decode("latin-1")).get("wait")
+    if not given:
+        return 0
+    text = given[-1]
+    if not (text.isascii() and text.isdigit() and int(text) <= LONGEST_WAIT_S):
+        raise BadRequest(
+            f"wait must be a whole number of seconds, {LONGEST_WAIT_S} at most.", param="wait"
+        )
+    return int(text)
+
+
+def _summary(job: Job) -> dict[str, Any]:
+    return {
+        "id": job.id,
+        "object": "runestone.job",
+        "status": job.status,
+        "created_at": job.created_s,
+    }
+
+
+def _whole(job: Job) -> dict[str, Any]:
+    """With `response` and `error` as a line of an OpenAI batch's output has them."""
+    response = job.response
+    return _summary(job) | {
+        "finished_at": job.finished_s,
+        "attempts": job.attempts,
+        "response": response
+        and {
+            "status_code": response.status,
+            "request_id": response.request_id,
+            "body": orjson.Fragment(response.body),
+        },
+        "error": job.error and {"code": job.error, "message": _MESSAGES.get(job.error, _OTHER)},
+    }
+
+
+_OTHER: Final = "The last attempt failed; where there is a response, its body says more."
+_MESSAGES: Final = {
+    "attempts_exhausted": "No attempt came to an end: whoever ran it died each time.",
+    "cancelled_by_client": "The job was cancelled.",
+    "key_revoked": "The API key was revoked, disabled, or has expired since.",
+    "max_age_reached": "The job's turn did not come in time.",
+    "sidecar_stopped": "The sidecar that ran it was stopped; another one takes it.",
+    "unreadable": "The request that was kept cannot be read any more.",
+}

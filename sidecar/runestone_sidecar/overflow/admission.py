@@ -1,0 +1,236 @@
+"""Whether a job that was delivered runs here and now: is it still wanted, may it, is there room?"""
+
+import asyncio
+import contextlib
+import logging
+import math
+import secrets
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
+
+import orjson
+
+from runestone_sidecar.admit.auth import usable
+from runestone_sidecar.admit.limits import Limiter
+from runestone_sidecar.admit.route import Router
+from runestone_sidecar.broker.streams import Delivery, WrongRevision
+from runestone_sidecar.config.holder import Holder
+from runestone_sidecar.config.snapshot import Principal, Snapshot
+from runestone_sidecar.errors import BadRequest, GatewayError, Internal, LimitReached, Unauthorized
+from runestone_sidecar.overflow.attempt import Attempt, Tools
+from runestone_sidecar.overflow.envelope import Envelope, decode_request
+from runestone_sidecar.overflow.names import JOB_ID
+from runestone_sidecar.overflow.record import CANCELLED, EXPIRED, FAILED, RUNNING, JobRecord
+from runestone_sidecar.overflow.seal import Unreadable
+from runestone_sidecar.overflow.store import Kept, Store
+from runestone_sidecar.pipeline.plan import Plan, Record, Routing
+from runestone_sidecar.pipeline.prepare import Incoming, prepare
+from runestone_sidecar.pipeline.spending import reserve
+from runestone_sidecar.telemetry.events import EventType
+from runestone_sidecar.upstream.dialects.base import Request
+from runestone_sidecar.upstream.surfaces.base import Surface
+
+LOST_RACE_S: Final = 1.0
+MISSED: Final = 3  # deliveries without a record until there is none
+LONGEST_WAIT_S: Final = 30.0  # for room: limits may be raised, and others give theirs back
+SHORTEST_WAIT_S: Final = 0.05
+EXHAUSTED: Final = "attempts_exhausted"
+METHOD: Final = "JOB"  # in the access line
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    attempt: Attempt
+    work: Plan | GatewayError
+
+    async def run(self) -> None:
+        await self.attempt.run(self.work)
+
+
+@dataclass(slots=True)
+class Admission:
+    holder: Holder
+    router: Router
+    limiter: Limiter
+    surfaces: Mapping[str, Surface]  # by path
+    tools: Tools
+    worker: str = field(default_factory=lambda: secrets.token_hex(8))
+    _indexed: Snapshot | None = None
+    _by_id: dict[str, Principal] = field(default_factory=dict)
+
+    async def admit(self, store: Store, owner: str, delivery: Delivery) -> Admitted | float:
+        """A job to run; or for how many seconds there is no room for those of its key (0: this one
+        was done with). Raises BrokerError, and then the job comes again."""
+        job_id = delivery.headers.get("Nats-Msg-Id", "")
+        kept = await store.read(owner, job_id) if JOB_ID.fullmatch(job_id) else None
+        if kept is None and delivery.delivered < MISSED:  # a promise is not thrown away lightly
+            await store.streams.nak(delivery, delay_s=LOST_RACE_S)
+            return 0.0
+        if kept is None or kept.record.has_ended or kept.record.seq not in {0, delivery.seq}:
+            await store.streams.ack(delivery)  # nobody waits for it, or another message brings it
+            return 0.0
+        if delivery.delivered > 1:
+            self.tools.metrics.redeliveries.inc()
+        if (end := _end_of(kept.record)) is not None:
+            return await self._end(store, owner, delivery, kept, *end)
+        try:
+            envelope = decode_request(store.open_request(job_id, delivery))
+        except Unreadable:
+            return await self._end(store, owner, delivery, kept, FAILED, "unreadable")
+        snapshot = self.holder.current
+        assert snapshot is not None  # else there were no store
+        principal = self._principal(snapshot, envelope.key_id)
+        if principal is None:
+            return await self._end(store, owner, delivery, kept, CANCELLED, "key_revoked")
+        return await self._begin(
+            store, owner, delivery, kept, _Asked(envelope, snapshot, principal)
+        )
+
+    async def _begin(
+        self, store: Store, owner: str, delivery: Delivery, kept: Kept, asked: "_Asked"
+    ) -> Admitted | float:
+        surface = self.surfaces.get(asked.envelope.path)
+        record = self._record_of(asked, surface)
+        work: Plan | GatewayError
+        try:
+            with Routing(record):
+                work = self._plan(asked, surface, record)
+        except GatewayError as error:
+            work = error
+        except Exception:  # it must not come again for ever
+            log.exception("job %s could not be prepared", kept.record.id)
+            work = Internal()
+        else:
+            try:
+                record.reservation = await reserve(self.limiter, work, record)
+            except LimitReached as reached:
+                if not math.isinf(reached.wait_s):
+                    return await self._wait(store, delivery, reached)
+                work = reached  # it is never let in, which is what it ends with
+        running = replace(
+            kept.record,
+            state=RUNNING,
+            attempt=kept.record.attempt + 1,
+            worker=self.worker,
+            seq=delivery.seq,
+            error="",
+        )
+        begun = False
+        try:
+            revision = await store.write(owner, running, kept.revision)
+            begun = True
+        except WrongRevision:  # cancelled, or taken by another: it tells when it comes again
+            await store.streams.nak(delivery, delay_s=LOST_RACE_S)
+            return 0.0
+        finally:
+            if not begun and record.reservation is not None:
+                record.reservation.refund()
+        mine = Kept(running, revision)
+        return Admitted(Attempt(store, owner, delivery, mine, record, self.tools), work)
+
+    async def _wait(self, store: Store, delivery: Delivery, reached: LimitReached) -> float:
+        """Back at once: another sidecar may have room. This one looks away for a while."""
+        await store.streams.nak(delivery)
+        await store.streams.tell(store.names.wake)
+        return min(LONGEST_WAIT_S, max(SHORTEST_WAIT_S, reached.wait_s))
+
+    def _plan(self, asked: "_Asked", surface: Surface | None, record: Record) -> Plan:
+        """As the edge does it, by the configuration of now. Raises GatewayError."""
+        envelope = asked.envelope
+        if surface is None:
+            raise BadRequest("This sidecar does not serve the URL that the job is for.")
+        body = _object(envelope.body)
+        surface.check(body)
+        request = Request(
+            body=body,
+            model=body["model"],
+            stream=False,
+            request_id=envelope.request_id,
+            created_s=int(time.time()),
+            raw=envelope.body,
+            headers=envelope.lines(surface.forwarded),
+        )
+        record.model = request.model
+        plan = prepare(
+            self.router,
+            asked.snapshot,
+            asked.principal,
+            Incoming(
+                surface=surface,
+                request=request,
+                header=envelope.header,
+                clock=asyncio.get_running_loop().time,
+                body_bytes=len(envelope.body),
+            ),
+        )
+        record.model = plan.decision.model
+        record.input_tokens = plan.input_tokens
+        return plan
+
+    async def _end(
+        self, store: Store, owner: str, delivery: Delivery, kept: Kept, state: str, error: str
+    ) -> float:
+        try:
+            await store.write(owner, kept.record.ended(state, error=error), kept.revision)
+        except WrongRevision:
+            await store.streams.nak(delivery, delay_s=LOST_RACE_S)
+            return 0.0
+        self.tools.metrics.ended.labels(state).inc()
+        if error == EXHAUSTED:
+            self.tools.metrics.dead_letters.inc()
+            self.tools.events.emit(EventType.OVERFLOW_DEAD_LETTER, reason=error)
+        await store.streams.ack(delivery)
+        return 0.0
+
+    def _record_of(self, asked: "_Asked", surface: Surface | None) -> Record:
+        record = Record(
+            request_id=asked.envelope.request_id,
+            started_s=time.perf_counter(),
+            events=self.tools.events,
+            method=METHOD,
+            path=asked.envelope.path,
+            principal=asked.principal,
+            config=asked.snapshot.digest,
+        )
+        if surface is not None:
+            record.surface = surface
+        return record
+
+    def _principal(self, snapshot: Snapshot, key_id: str) -> Principal | None:
+        """None where it would not be let in now."""
+        if self._indexed is not snapshot:
+            self._by_id = {
+                found.id: found
+                for by in (snapshot.keys, snapshot.service_accounts)
+                for found in by.values()
+            }
+            self._indexed = snapshot
+        found = self._by_id.get(key_id)
+        with contextlib.suppress(Unauthorized):
+            return usable(found, time.time()) if found else None
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    envelope: Envelope
+    snapshot: Snapshot
+    principal: Principal
+
+
+def _end_of(record: JobRecord) -> tuple[str, str] | None:
+    """A state and its reason, for what is not to be tried (again)."""
+    if record.is_late():
+        return EXPIRED, "max_age_reached"
+    if record.attempt >= record.max_attempts:  # whoever made the last one died of it
+        return FAILED, EXHAUSTED
+    return None
+
+
+def _object(data: bytes) -> dict[str, Any]:
+    body: dict[str, Any] = orjson.loads(data)  # it was one when it was taken
+    return body

@@ -1,0 +1,101 @@
+"""The wire form of a job's request and of its result: one line of JSON, and the body as it was."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import orjson
+
+from runestone_sidecar.overflow.seal import Unreadable
+from runestone_sidecar.pipeline.jobs import JobResponse, Submission
+
+VERSION: Final = 1
+# What proves who asks is not kept: the job runs by the key's id.
+SECRET_HEADERS: Final = frozenset(
+    {"authorization", "x-api-key", "cookie", "proxy-authorization", "idempotency-key"}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """A request on its way: all that another sidecar needs to run it."""
+
+    key_id: str
+    tenant: str
+    path: str
+    request_id: str
+    headers: tuple[tuple[str, str], ...]  # names in lower case; trace context among them
+    body: bytes
+
+    def header(self, name: str) -> str | None:
+        wanted = name.lower()
+        return next((value for key, value in self.headers if key == wanted), None)
+
+    def lines(self, names: frozenset[bytes]) -> bytes:
+        """As header lines, those that a provider of the same API gets."""
+        return b"".join(
+            f"{name}: {value}\r\n".encode("latin-1")
+            for name, value in self.headers
+            if name.encode("latin-1") in names
+        )
+
+
+def envelope_of(submission: Submission) -> Envelope:
+    return Envelope(
+        key_id=submission.principal.id,
+        tenant=submission.principal.tenant,
+        path=submission.path,
+        request_id=submission.request_id,
+        headers=tuple(
+            (name, value) for name, value in submission.headers if name not in SECRET_HEADERS
+        ),
+        body=submission.body,
+    )
+
+
+def encode_request(envelope: Envelope) -> bytes:
+    head = {
+        "v": VERSION,
+        "key": envelope.key_id,
+        "tenant": envelope.tenant,
+        "path": envelope.path,
+        "request_id": envelope.request_id,
+        "headers": envelope.headers,
+    }
+    return _joined(head, envelope.body)
+
+
+def decode_request(data: bytes) -> Envelope:
+    """Raises Unreadable, for that of a later version too."""
+    head, body = _split(data)
+    return Envelope(
+        key_id=head["key"],
+        tenant=head["tenant"],
+        path=head["path"],
+        request_id=head["request_id"],
+        headers=tuple((name, value) for name, value in head["headers"]),
+        body=body,
+    )
+
+
+def encode_result(response: JobResponse) -> bytes:
+    head = {"v": VERSION, "status": response.status, "request_id": response.request_id}
+    return _joined(head, response.body)
+
+
+def decode_result(data: bytes) -> JobResponse:
+    """Raises Unreadable."""
+    head, body = _split(data)
+    return JobResponse(head["status"], head["request_id"], body)
+
+
+def _joined(head: Mapping[str, Any], body: bytes) -> bytes:
+    return orjson.dumps(head) + b"\n" + body
+
+
+def _split(data: bytes) -> tuple[dict[str, Any], bytes]:
+    line, _, body = data.partition(b"\n")
+    head: dict[str, Any] = orjson.loads(line)
+    if head["v"] != VERSION:
+        raise Unreadable
+    return head, body

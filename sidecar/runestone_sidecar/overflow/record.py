@@ -1,0 +1,101 @@
+"""A job's record: where it stands. Nothing in it tells who asked, for what, or what came of it.
+
+The record is the truth, the queue only brings the work: whoever moves a job on does so by its
+record's revision, and of two that try, one has lost the job.
+"""
+
+import time
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Final, Self
+
+import orjson
+
+from runestone_contract.config import PolicyOverflow
+from runestone_sidecar.pipeline.jobs import Job, JobResponse
+
+QUEUED: Final = "queued"
+RUNNING: Final = "running"
+RETRYING: Final = "retrying"
+SUCCEEDED: Final = "succeeded"
+FAILED: Final = "failed"
+CANCELLED: Final = "cancelled"
+EXPIRED: Final = "expired"
+
+ENDS: Final = (SUCCEEDED, FAILED, CANCELLED, EXPIRED)
+WAITING: Final = (QUEUED, RETRYING)
+
+# After the last word on a job that has not ended; every change begins it anew.
+ACTIVE_TTL_S: Final = 24 * 3600
+
+
+def now_ms() -> int:
+    return int(time.time() * 1000)
+
+
+@dataclass(frozen=True, slots=True)
+class JobRecord:
+    id: str
+    proof: str  # of the request: the same idempotency key must mean the same
+    created_ms: int
+    deadline_ms: int  # until when its first attempt begins
+    max_attempts: int
+    result_ttl_s: int
+    state: str = QUEUED
+    attempt: int = 0
+    worker: str = ""  # who runs it, or has ended it
+    seq: int = 0  # of the message that brought it: one that was sent twice runs once
+    parts: int = 0  # of the result of that attempt
+    error: str = ""
+    finished_ms: int = 0
+
+    @classmethod
+    def new(cls, job_id: str, proof: str, bounds: PolicyOverflow) -> Self:
+        created_ms = now_ms()
+        return cls(
+            id=job_id,
+            proof=proof,
+            created_ms=created_ms,
+            deadline_ms=created_ms + bounds.max_age_ms,
+            max_attempts=bounds.max_attempts,
+            result_ttl_s=max(1, bounds.result_ttl_ms // 1000),
+        )
+
+    def encode(self) -> bytes:
+        return orjson.dumps(asdict(self))
+
+    @classmethod
+    def decode(cls, data: bytes) -> Self:
+        fields: dict[str, Any] = orjson.loads(data)
+        known = cls.__dataclass_fields__
+        return cls(**{name: value for name, value in fields.items() if name in known})
+
+    @property
+    def has_ended(self) -> bool:
+        return self.state in ENDS
+
+    @property
+    def ttl_s(self) -> int:
+        if self.has_ended:
+            return self.result_ttl_s
+        left_s = max(0, self.deadline_ms - now_ms()) // 1000
+        return left_s + ACTIVE_TTL_S + self.result_ttl_s
+
+    def is_late(self) -> bool:
+        """Its turn did not come in time."""
+        return self.state == QUEUED and now_ms() >= self.deadline_ms
+
+    def ended(self, state: str, *, error: str = "", parts: int = 0) -> "JobRecord":
+        return replace(self, state=state, error=error, parts=parts, finished_ms=now_ms())
+
+    def seen(self, response: JobResponse | None = None) -> Job:
+        """As it is told to its owner: that it is late is so before anybody has written it down."""
+        shown = self.ended(EXPIRED, error="max_age_reached") if self.is_late() else self
+        return Job(
+            id=self.id,
+            status=shown.state,
+            created_s=self.created_ms // 1000,
+            finished_s=shown.finished_ms // 1000 if shown.has_ended else None,
+            attempts=self.attempt,
+            error=shown.error or None,
+            response=response,
+        )

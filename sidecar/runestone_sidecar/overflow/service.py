@@ -1,0 +1,85 @@
+"""The parts of overflow, joined: a desk for clients, and a worker that runs what was queued."""
+
+import asyncio
+import random
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from prometheus_client import CollectorRegistry
+
+from runestone_sidecar.admit.limits import Limiter
+from runestone_sidecar.admit.route import Router
+from runestone_sidecar.broker.link import Link
+from runestone_sidecar.broker.streams import Streams
+from runestone_sidecar.config.holder import Holder
+from runestone_sidecar.overflow.admission import Admission
+from runestone_sidecar.overflow.attempt import Tools
+from runestone_sidecar.overflow.desk import Desk
+from runestone_sidecar.overflow.metrics import OverflowMetrics
+from runestone_sidecar.overflow.publisher import Pace, Publisher
+from runestone_sidecar.overflow.space import Space
+from runestone_sidecar.overflow.worker import Worker
+from runestone_sidecar.pipeline.execute import Executor
+from runestone_sidecar.pipeline.plan import Record
+from runestone_sidecar.telemetry.events import Events
+from runestone_sidecar.upstream.surfaces.base import Surface
+
+AWAY = "NATS is away: requests over their limit are refused instead of queued"
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What the edge runs requests with."""
+
+    holder: Holder
+    router: Router
+    executor: Executor
+    limiter: Limiter
+    surfaces: Mapping[str, Surface]
+    close: Callable[[Record], None]
+    events: Events
+    rng: random.Random
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    at_once: int
+    max_bytes: int
+    silence_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Overflow:
+    space: Space
+    desk: Desk
+    worker: Worker
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self.space.run())
+            group.create_task(self.worker.run())
+
+    def leave(self) -> None:
+        """Begin no more jobs."""
+        self.worker.leave()
+
+    async def finish(self, within_s: float) -> None:
+        """Those that run end within that time, or are given back."""
+        await self.worker.finish(within_s)
+
+    def degraded(self) -> str | None:
+        return AWAY if self.space.is_configured and self.space.store is None else None
+
+
+def build_overflow(link: Link, work: Work, registry: CollectorRegistry, terms: Terms) -> Overflow:
+    metrics = OverflowMetrics(registry)
+    space = Space(Streams(link), work.holder, terms.max_bytes, terms.silence_s)
+    pace = Pace(at_once=max(1, terms.at_once))
+    tools = Tools(work.executor, metrics, work.close, work.events, work.rng, pace.took)
+    admission = Admission(work.holder, work.router, work.limiter, work.surfaces, tools)
+    return Overflow(
+        space,
+        Desk(space, Publisher(space, metrics, pace), metrics),
+        Worker(space, admission, metrics, terms.at_once, work.rng),
+    )

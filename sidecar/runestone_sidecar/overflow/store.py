@@ -1,0 +1,168 @@
+"""The jobs of a namespace in JetStream: a stream of work, and one of records and results."""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Any, Final
+
+from runestone_sidecar.broker.streams import Delivery, Streams
+from runestone_sidecar.overflow.names import Names
+from runestone_sidecar.overflow.record import ACTIVE_TTL_S, JobRecord
+from runestone_sidecar.overflow.seal import Sealer
+
+REQUEST: Final = "request"
+RESULT: Final = "result"
+SEAL_BYTES: Final = 64  # what sealing adds, at most
+ACK_WAIT_S: Final = 30.0
+IDLE_CONSUMER_S: Final = 3600
+LINGER_S: Final = 60  # of a result's parts, after its record
+_NS: Final = 1_000_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A record, and the revision that whoever changes it must name."""
+
+    record: JobRecord
+    revision: int
+
+
+@dataclass(slots=True)
+class Store:
+    streams: Streams
+    names: Names
+    sealer: Sealer
+    max_bytes: int  # of the requests that wait
+    ack_wait_s: float = ACK_WAIT_S
+
+    async def ensure(self) -> None:
+        """Both streams are there and as they should be. Raises BrokerError."""
+        names = self.names
+        await self.streams.ensure_stream(
+            {
+                "name": names.queue,
+                "subjects": [names.work("*")],
+                "retention": "workqueue",
+                "storage": "file",
+                "discard": "new",  # refused, rather than lost
+                "max_bytes": self.max_bytes,
+                "max_msgs": -1,
+                "allow_msg_ttl": True,
+                "duplicate_window": 120 * _NS,
+            }
+        )
+        await self.streams.ensure_stream(
+            {
+                "name": names.records,
+                "subjects": names.kept,
+                "storage": "file",
+                "max_msgs_per_subject": 1,
+                "allow_direct": True,
+                "allow_msg_ttl": True,
+            }
+        )
+
+    async def ensure_consumer(self, owner: str) -> str:
+        """One for each key: what is limited holds up nobody else."""
+        name = f"w-{owner}"
+        await self.streams.ensure_consumer(
+            self.names.queue,
+            {
+                "durable_name": name,
+                "ack_policy": "explicit",
+                "ack_wait": int(self.ack_wait_s * _NS),
+                "filter_subject": self.names.work(owner),
+                # Attempts are counted in the record: a job that its limits do not admit yet is
+                # delivered more often, and one that is given up would stay in the stream.
+                "max_deliver": -1,
+                "max_ack_pending": -1,
+                "inactive_threshold": IDLE_CONSUMER_S * _NS,
+            },
+        )
+        return name
+
+    def owner_of(self, key_id: str) -> str:
+        """The token that an ApiKey's jobs are found by; it does not tell the key's name."""
+        return self.sealer.mark(b"owner", key_id.encode())[:32]
+
+    # -- records --
+
+    async def create(self, owner: str, record: JobRecord) -> int:
+        """Raises WrongRevision where there is one."""
+        return await self.write(owner, record, 0)
+
+    async def write(self, owner: str, record: JobRecord, revision: int) -> int:
+        """Raises WrongRevision where somebody was faster."""
+        return await self.streams.put(
+            self.names.record(owner, record.id),
+            record.encode(),
+            ttl_s=record.ttl_s,
+            revision=revision,
+        )
+
+    async def read(self, owner: str, job_id: str) -> Kept | None:
+        found = await self.streams.latest(self.names.records, self.names.record(owner, job_id))
+        return Kept(JobRecord.decode(found.data), found.revision) if found else None
+
+    async def forget(self, owner: str, job_id: str) -> None:
+        await self.streams.purge(self.names.records, self.names.record(owner, job_id))
+
+    async def records_of(self, key_id: str) -> AsyncIterator[JobRecord]:
+        subjects = self.names.record(self.owner_of(key_id), "*")
+        async for found in self.streams.scan(self.names.records, subjects):
+            yield JobRecord.decode(found.data)
+
+    # -- requests --
+
+    def seal_request(self, job_id: str, request: bytes) -> bytes:
+        return self.sealer.seal(REQUEST, job_id, request)
+
+    def open_request(self, job_id: str, delivery: Delivery) -> bytes:
+        """Raises Unreadable."""
+        return self.sealer.open(REQUEST, job_id, delivery.data)
+
+    async def enqueue(self, owner: str, record: JobRecord, sealed: bytes) -> None:
+        """Returns once it is stored. One that was sent before is not stored twice."""
+        await self.streams.put(
+            self.names.work(owner),
+            sealed,
+            ttl_s=record.ttl_s + ACTIVE_TTL_S,
+            message_id=record.id,
+        )
+
+    async def waiting(self, owner: str = "*") -> dict[str, Any]:
+        return await self.streams.state(self.names.queue, self.names.work(owner))
+
+    async def kept_bytes(self) -> int:
+        """Of records and results."""
+        state = await self.streams.state(self.names.records, self.names.work("-"))
+        return int(state["bytes"])
+
+    # -- results --
+
+    async def put_result(self, owner: str, record: JobRecord, result: bytes) -> int:
+        """In how many parts. They count once the record names them."""
+        sealed = self.sealer.seal(_result_of(record), record.id, result)
+        size = self.streams.max_bytes
+        starts = range(0, len(sealed), size)
+        for number, start in enumerate(starts):
+            await self.streams.put(
+                self.names.part(owner, record.id, record.attempt, number),
+                sealed[start : start + size],
+                ttl_s=record.result_ttl_s + LINGER_S,
+            )
+        return len(starts)
+
+    async def result(self, owner: str, record: JobRecord) -> bytes | None:
+        """None where it is gone. Raises Unreadable."""
+        parts = []
+        for number in range(record.parts):
+            subject = self.names.part(owner, record.id, record.attempt, number)
+            found = await self.streams.last(self.names.records, subject)
+            if found is None:
+                return None
+            parts.append(found.data)
+        return self.sealer.open(_result_of(record), record.id, b"".join(parts)) if parts else None
+
+
+def _result_of(record: JobRecord) -> str:
+    return f"{RESULT} {record.attempt}"

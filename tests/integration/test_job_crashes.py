@@ -1,0 +1,279 @@
+"""Jobs while what runs them dies, stands still, or loses NATS: each ends, and once as a rule.
+
+JOB_KILLS and JOB_SEED in the environment make the campaign longer, or another.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import random
+import signal
+from collections import Counter
+from typing import TYPE_CHECKING
+
+import httpx
+import pytest
+
+from runestone_contract.config import PolicyOverflow
+from runestone_testing import provider as scripts
+from runestone_testing.job_stand import (
+    ANSWER,
+    ASYNC,
+    DEADLINE_S,
+    SILENCE_S,
+    JobStand,
+    job_stand,
+    key,
+    question,
+    until,
+)
+from runestone_testing.provider import json_reply
+
+if TYPE_CHECKING:
+    from runestone_testing.provider import Request, Script
+
+CHAT = "/v1/chat/completions"
+KILLS = int(os.environ.get("JOB_KILLS", "10"))
+SEED = int(os.environ.get("JOB_SEED", "1"))
+
+
+def kill(stand: JobStand, number: int) -> None:
+    stand.sidecars[number].process.kill()
+    stand.sidecars[number].process.wait()
+
+
+async def empty(stand: JobStand, number: int) -> None:
+    async def is_empty() -> bool:
+        return await stand.queued(number) == 0
+
+    await until(is_empty)
+
+
+async def test_P1_E12_both_die_who_took_it_and_who_ran_it() -> None:
+    async with job_stand(RUNESTONE_JOBS_AT_ONCE="0") as stand:
+        taken = await stand.submit()
+        kill(stand, 0)
+        stand.provider.queue([scripts.hang()])
+        await stand.open(await stand.start(RUNESTONE_JOBS_AT_ONCE="1"))
+        await stand.provider.requested(within_s=DEADLINE_S)
+        kill(stand, 1)
+        await stand.open(await stand.start(RUNESTONE_JOBS_AT_ONCE="1"))
+        job = await stand.ended(taken.json()["id"], number=2)
+        assert (job["status"], job["attempts"]) == ("succeeded", 2)
+        assert len(stand.provider.requests) == 2
+        await empty(stand, 2)
+
+
+async def test_E12_a_worker_dies_between_the_answer_and_its_keeping() -> None:
+    """The provider has answered, and the worker stood still before it could read that."""
+    async with job_stand(RUNESTONE_JOBS_AT_ONCE="0") as stand:
+        gate = asyncio.Event()
+        stand.provider.queue([scripts.until(gate), json_reply(ANSWER)])
+        await stand.open(await stand.start(RUNESTONE_JOBS_AT_ONCE="1"))
+        job_id = (await stand.submit()).json()["id"]
+        request = await stand.provider.requested(within_s=DEADLINE_S)
+        stand.sidecars[1].process.send_signal(signal.SIGSTOP)
+        gate.set()
+        async with asyncio.timeout(DEADLINE_S):
+            while request.peer.sent_bytes < len(json_reply(ANSWER)):
+                await asyncio.sleep(0.01)
+        kill(stand, 1)
+        await stand.open(await stand.start(RUNESTONE_JOBS_AT_ONCE="1"))
+        job = await stand.ended(job_id, number=0)
+        assert (job["status"], job["attempts"]) == ("succeeded", 2)
+        assert len(stand.provider.requests) == 2
+
+
+async def test_E11_poison_ends_as_failed_and_others_flow() -> None:
+    """A request that kills whoever runs it: here the test does."""
+    bounds = PolicyOverflow(max_attempts=3)
+    poisoned: list[Request] = []
+
+    def answer(request: Request) -> Script:
+        if b"poison" in request.body:
+            poisoned.append(request)
+            return [scripts.hang()]
+        return json_reply(ANSWER)
+
+    async with job_stand(answer=answer, bounds=bounds, RUNESTONE_JOBS_AT_ONCE="0") as stand:
+        poison = (await stand.submit(0, "poison")).json()["id"]
+        for attempt in range(1, 4):
+            number = await stand.start(RUNESTONE_JOBS_AT_ONCE="2")
+            async with asyncio.timeout(DEADLINE_S):
+                while len(poisoned) < attempt:
+                    await asyncio.sleep(0.02)
+            kill(stand, number)
+        await stand.open(await stand.start(RUNESTONE_JOBS_AT_ONCE="2"))
+        fine = (await stand.submit()).json()["id"]
+        assert (await stand.ended(fine))["status"] == "succeeded"
+        job = await stand.ended(poison)
+        assert (job["status"], job["error"]["code"]) == ("failed", "attempts_exhausted")
+        assert job["attempts"] == 3
+        assert len(poisoned) == 3
+        await empty(stand, len(stand.sidecars) - 1)
+
+
+async def test_E13_a_late_result_overwrites_nothing() -> None:
+    late = json_reply(ANSWER | {"id": "late"})
+    async with job_stand() as stand:
+        gate = asyncio.Event()
+        stand.provider.queue([scripts.until(gate), late])
+        job_id = (await stand.submit()).json()["id"]
+        await stand.provider.requested(within_s=DEADLINE_S)
+        stand.sidecars[0].process.send_signal(signal.SIGSTOP)
+        await stand.open(await stand.start())
+        job = await stand.ended(job_id, number=1)
+        assert (job["status"], job["attempts"]) == ("succeeded", 2)
+        gate.set()
+        stand.sidecars[0].process.send_signal(signal.SIGCONT)
+
+        async def is_dropped() -> bool:
+            fenced = await asyncio.to_thread(
+                stand.sidecars[0].metric, "runestone_jobs_fenced_total"
+            )
+            return fenced == 1
+
+        await until(is_dropped)
+        assert (await stand.job(job_id, number=1))["response"]["body"] == ANSWER
+
+
+async def test_E14_a_call_longer_than_silence_is_made_once() -> None:
+    async with job_stand(
+        answer=[scripts.pause(SILENCE_S * 2.5), json_reply(ANSWER)], sidecars=2
+    ) as stand:
+        job = await stand.ended((await stand.submit()).json()["id"])
+        assert (job["status"], job["attempts"]) == ("succeeded", 1)
+        assert len(stand.provider.requests) == 1
+
+
+async def test_E1_without_nats_all_is_as_without_a_queue() -> None:
+    async with job_stand(key(mode="Always", rpm=2)) as stand:
+        stand.nats.stop()
+
+        async def is_degraded() -> bool:
+            return not await stand.is_open(0)
+
+        await until(is_degraded)
+        asked = await stand.submit()
+        assert asked.status_code == 200
+        assert (await stand.clients[0].post(CHAT, json=question())).status_code == 200
+        over = await stand.clients[0].post(CHAT, json=question(), headers=ASYNC)
+        assert over.status_code == 429
+        assert (await stand.clients[0].get("/v1/jobs")).status_code == 503
+        status, ready = await asyncio.to_thread(stand.sidecars[0].get, "/health/ready")
+        assert (status, ready["status"]) == (200, "degraded")
+        stand.nats.start()
+        await stand.open()
+        assert (await stand.submit()).status_code == 202
+
+
+async def test_E6_no_word_is_no_promise_and_asking_again_makes_one_job() -> None:
+    async with job_stand() as stand:
+        headers = {"idempotency-key": "order-18"}
+        stand.nats.send_signal(signal.SIGSTOP)
+        unsure = await stand.submit(0, **headers)
+        assert unsure.status_code == 503
+        assert unsure.headers["retry-after"]
+        stand.nats.send_signal(signal.SIGCONT)
+        await stand.open()
+        taken = await stand.submit(0, **headers)
+        assert taken.status_code == 202
+        assert (await stand.ended(taken.json()["id"]))["status"] == "succeeded"
+        await empty(stand, 0)
+        assert len((await stand.clients[0].get("/v1/jobs")).json()["data"]) == 1
+        assert len(stand.provider.requests) == 1
+
+
+@pytest.mark.parametrize("wiped", [False, True], ids=["E4-store-kept", "E5-store-wiped"])
+async def test_nats_starts_again(wiped: bool) -> None:
+    async with job_stand(key(rpm=1)) as stand:
+        assert (await stand.clients[0].post(CHAT, json=question())).status_code == 200
+        job_id = (await stand.submit()).json()["id"]
+        stand.nats.stop()
+        if wiped:
+            stand.nats.wipe()
+        stand.nats.start()
+        await stand.open()
+        found = await stand.clients[0].get(f"/v1/jobs/{job_id}")
+        if wiped:
+            assert found.status_code == 404
+        else:
+            assert found.json()["status"] == "queued"
+            stand.publish(key())
+            assert (await stand.ended(job_id))["status"] == "succeeded"
+        stand.publish(key())
+        assert (await stand.ended((await stand.submit()).json()["id"]))["status"] == "succeeded"
+
+
+async def test_E2_an_answer_is_kept_though_nats_was_away_when_it_came() -> None:
+    gate = asyncio.Event()
+    async with job_stand(answer=[scripts.until(gate), json_reply(ANSWER)]) as stand:
+        job_id = (await stand.submit()).json()["id"]
+        await stand.provider.requested(within_s=DEADLINE_S)
+        stand.nats.stop()
+        gate.set()
+
+        async def is_degraded() -> bool:
+            return not await stand.is_open(0)
+
+        await until(is_degraded)
+        stand.nats.start()
+        await stand.open()
+        job = await stand.ended(job_id)
+        assert job["status"] == "succeeded"
+        assert len(stand.provider.requests) == job["attempts"] <= 2
+
+
+async def test_P1_P2_P3_a_campaign_of_kills_loses_nothing() -> None:
+    """Sidecars and nats-server die at random moments; what was promised comes to its end."""
+    rng = random.Random(SEED)
+    acknowledged: list[str] = []
+    calls: Counter[str] = Counter()
+
+    def answer(request: Request) -> Script:
+        calls[request.json()["messages"][0]["content"]] += 1
+        return [scripts.pause(0.05), json_reply(ANSWER)]
+
+    async with job_stand(answer=answer, sidecars=2) as stand:
+        alive, done = [0, 1], asyncio.Event()
+        submitting = asyncio.create_task(keep_submitting(stand, alive, rng, acknowledged, done))
+        for _ in range(KILLS):
+            await asyncio.sleep(rng.uniform(0.1, 0.6))
+            if rng.random() < 1 / 3:
+                await asyncio.to_thread(stand.nats.stop)
+                await asyncio.to_thread(stand.nats.start)
+            else:
+                victim = rng.choice(alive)
+                kill(stand, victim)
+                alive.remove(victim)
+                alive.append(await stand.start())
+        done.set()
+        await submitting
+        last = alive[-1]
+        await stand.open(last)
+        ends = Counter([(await stand.ended(job_id, last))["status"] for job_id in acknowledged])
+        await empty(stand, last)
+        told = f"seed {SEED}: {len(acknowledged)} jobs, {KILLS} kills, {sum(calls.values())} calls"
+        print(f"{told}, {dict(ends)}")
+        assert len(acknowledged) > KILLS
+        assert ends["succeeded"] == len(acknowledged), told
+        assert max(calls.values()) <= 5, told
+
+
+async def keep_submitting(
+    stand: JobStand,
+    alive: list[int],
+    rng: random.Random,
+    acknowledged: list[str],
+    done: asyncio.Event,
+) -> None:
+    number = 0
+    while not done.is_set():
+        number += 1
+        with contextlib.suppress(httpx.TransportError):  # that one was killed
+            taken = await stand.submit(rng.choice(alive), f"job {number}")
+            if taken.status_code == 202:
+                acknowledged.append(taken.json()["id"])
+        await asyncio.sleep(0.02)
