@@ -76,8 +76,8 @@ def _add_listening(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--no-nats",
         action="store_true",
-        help="do not start a nats-server: what keys have used of their limits is forgotten when the"
-        " sidecar ends, and more of them by hand do not share limits",
+        help="do not start a nats-server: there are no jobs, what keys have used of their limits is"
+        " forgotten when the sidecar ends, and more of them by hand do not share limits",
     )
 
 

@@ -134,7 +134,7 @@ class Session:
         )
 
     async def _keep_nats(self, child: Child) -> None:
-        """The sidecar serves without it, so its failure is no reason to stop."""
+        """Requests are served without it, so its failure is no reason to stop."""
         port = self._options.nats_port
         assert port is not None
         proof = asyncio.create_task(_prove(child, port))
