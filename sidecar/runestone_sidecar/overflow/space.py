@@ -4,7 +4,7 @@ import asyncio
 import logging
 from dataclasses import dataclass, field
 
-from runestone_sidecar.broker.streams import BrokerError, Streams
+from runestone_sidecar.broker.streams import BrokerError, Refused, Streams
 from runestone_sidecar.config.holder import Holder
 from runestone_sidecar.errors import QueueUnavailable
 from runestone_sidecar.overflow.names import Names
@@ -24,7 +24,9 @@ class Space:
     holder: Holder
     max_bytes: int
     ack_wait_s: float = ACK_WAIT_S
+    again_s: float = AGAIN_S
     store: Store | None = None
+    _told: str | None = None  # why there is none, as it was logged last
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
     _built: tuple[str, str] | None = None  # namespace and key that `_candidate` is for
     _candidate: Store | None = None
@@ -61,9 +63,10 @@ class Space:
                 try:
                     await wanted.ensure()
                 except BrokerError as error:
-                    log.warning("the job streams cannot be made: %s", type(error).__name__)
-                    await asyncio.sleep(AGAIN_S)
+                    self._tell(_reason(error))
+                    await asyncio.sleep(self.again_s)
                     continue
+                self._told = None
                 if not self._changed.is_set():
                     self.store = wanted
             await self._changed.wait()
@@ -77,6 +80,12 @@ class Space:
             self._built, self._candidate = built, self._build(*built)
         return self._candidate
 
+    def _tell(self, reason: str) -> None:
+        """Once: it is tried again every few seconds, for as long as it takes."""
+        if reason != self._told:
+            self._told = reason
+            log.warning("no jobs are taken or run: %s", reason)
+
     def _build(self, namespace: str, key: str) -> Store | None:
         try:
             sealer = Sealer(parse_key(key))
@@ -84,3 +93,9 @@ class Space:
             log.error("the overflow key is not 32 bytes in base64: no jobs are taken or run")
             return None
         return Store(self.streams, Names(namespace), sealer, self.max_bytes, self.ack_wait_s)
+
+
+def _reason(error: BrokerError) -> str:
+    if isinstance(error, Refused):
+        return f"NATS refused the streams that they need, with error {error.code}"
+    return "NATS does not answer; does its server have JetStream?"
