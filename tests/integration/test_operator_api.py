@@ -182,7 +182,8 @@ async def test_a_smaller_bundle_leaves_no_shard_behind(
     large, small = encode(keys_of(8000)), encode(keys_of(10))
     assert len(large.shards) > 1
 
-    assert await publisher.publish(namespace, large, {}) == len(large.shards) + 1
+    # Beside the shards the index, and the Secret, which holds the key of jobs.
+    assert await publisher.publish(namespace, large, {}) == len(large.shards) + 2
     assert cluster.files(namespace) == text_of(large)
     assert await publisher.publish(namespace, large, {}) == 0
 
