@@ -38,7 +38,7 @@ from runestone_sidecar.errors import (
     Unauthorized,
     UnknownKey,
 )
-from runestone_sidecar.pipeline.plan import Record
+from runestone_sidecar.pipeline.plan import CANCELLED_STATUS, Record
 from runestone_sidecar.pipeline.spending import settle
 from runestone_sidecar.telemetry.audit import AuditLog
 from runestone_sidecar.telemetry.events import EventType
@@ -46,8 +46,6 @@ from runestone_sidecar.telemetry.log import Clock, LineWriter, mask
 from runestone_sidecar.telemetry.traffic import NONE, Traffic
 from runestone_sidecar.upstream.surfaces.base import Surface
 from runestone_sidecar.upstream.surfaces.chat import OPENAI_CHAT
-
-CLIENT_GONE_STATUS: Final = 499  # nginx's number for it, in the log and the metrics alone
 
 MAX_LOGGED_PATH: Final = 200
 MAX_LOGGED_MODEL: Final = 100
@@ -167,7 +165,7 @@ class Exchanges:
         if record.end_comments is not None:
             end_comments(record)
         if record.client_gone:
-            record.status = CLIENT_GONE_STATUS
+            record.status = CANCELLED_STATUS
             self.traffic.clients_gone += 1
         settle(record)
         self._count(record, seconds)

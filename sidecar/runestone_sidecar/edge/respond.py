@@ -33,7 +33,6 @@ from runestone_sidecar.upstream.dialects.base import BadReply, ProviderError, Re
 from runestone_sidecar.upstream.faults import UpstreamFault
 from runestone_sidecar.upstream.surfaces.base import Surface
 
-BYTES_PER_TOKEN: Final = 6  # of a whole reply, for providers that count nothing
 LINGER_S: Final = 2.0
 _LOST: Final = "The provider's stream was lost before it was whole."
 PING_AFTER_S: Final = 15.0
@@ -92,8 +91,7 @@ def _server_timing(record: Record) -> str:
 
 
 async def send_whole(send: Send, record: Record, reply: Reply) -> None:
-    record.status, record.usage = 200, reply.usage
-    record.output_estimate = len(reply.body) // BYTES_PER_TOKEN
+    record.note_whole(reply)
     await _send_body(send, 200, reply_headers(record, b"application/json"), reply.body)
 
 

@@ -28,7 +28,7 @@ from runestone_sidecar.overflow.record import FAILED, RETRYING, SUCCEEDED
 from runestone_sidecar.overflow.store import Kept, Store
 from runestone_sidecar.pipeline.execute import Executor, StreamedReply
 from runestone_sidecar.pipeline.jobs import JobResponse
-from runestone_sidecar.pipeline.plan import Plan, Record
+from runestone_sidecar.pipeline.plan import CANCELLED_STATUS, Plan, Record
 from runestone_sidecar.telemetry.events import Events, EventType
 
 STORE_FOR_S: Final = 120.0  # an answer was paid for: NATS may come back
@@ -36,8 +36,6 @@ STORE_PAUSE_S: Final = 0.5
 FIRST_BACKOFF_S: Final = 1.0
 LONGEST_BACKOFF_S: Final = 60.0
 GIVE_BACK_S: Final = 1.0
-BYTES_PER_TOKEN: Final = 6  # of a reply, for providers that count nothing
-CANCELLED_STATUS: Final = 499  # in the log and the metrics alone
 
 Outcome = JobResponse | GatewayError
 
@@ -91,8 +89,7 @@ class Attempt:
                 raise work
             reply = await self.tools.executor.execute(work, record)
             assert not isinstance(reply, StreamedReply)  # it was not asked for
-            record.status, record.usage = 200, reply.usage
-            record.output_estimate = len(reply.body) // BYTES_PER_TOKEN
+            record.note_whole(reply)
             return JobResponse(200, record.request_id, reply.body)
         except GatewayError as error:
             record.status, record.error = status_of(error), error.code or error.type

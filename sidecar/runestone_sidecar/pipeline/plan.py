@@ -11,9 +11,12 @@ from runestone_sidecar.admit.route import Decision
 from runestone_sidecar.config.snapshot import Offer, Principal, Snapshot
 from runestone_sidecar.errors import GatewayError
 from runestone_sidecar.telemetry.events import Events, EventType
-from runestone_sidecar.upstream.dialects.base import Request, Usage
+from runestone_sidecar.upstream.dialects.base import Reply, Request, Usage
 from runestone_sidecar.upstream.surfaces.base import Surface
 from runestone_sidecar.upstream.surfaces.chat import OPENAI_CHAT
+
+BYTES_PER_TOKEN: Final = 6  # of a whole reply, for providers that count nothing
+CANCELLED_STATUS: Final = 499  # nginx's number for it, in the log and the metrics alone
 
 _DECIDED: Final = EventType.ROUTER_DECIDE
 
@@ -78,6 +81,11 @@ class Record:
         """The stage ends here, and the next begins."""
         if self.stages is not None:
             self.stages.append((stage, time.perf_counter()))
+
+    def note_whole(self, reply: Reply) -> None:
+        """All of the answer is here."""
+        self.status, self.usage = 200, reply.usage
+        self.output_estimate = len(reply.body) // BYTES_PER_TOKEN
 
     def cost_picodollars(self) -> int | None:
         if self.usage is None or self.offer is None or (prices := self.offer.prices) is None:
