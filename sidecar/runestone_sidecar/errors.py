@@ -21,7 +21,7 @@ GatewayError            status, type, code, message, param, retry_after_s
 └── Internal            500
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import ClassVar
 
 MAX_RETRY_AFTER_S = 120
@@ -157,7 +157,7 @@ class LimitReached(GatewayError):
     code: str | None = "rate_limit_exceeded"
     limit: str = ""  # which one, as GET /v1/usage names it
     wait_s: float = 1.0  # until there is room, if no more is used; inf: there never is
-    headers: list[tuple[bytes, bytes]] = field(default_factory=list)  # x-ratelimit-*
+    lines: bytes = b""  # x-ratelimit-*, as of a response's head
     status: ClassVar[int] = 429
     type: ClassVar[str] = "rate_limit_error"
 

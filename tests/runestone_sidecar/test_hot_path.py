@@ -101,8 +101,8 @@ async def counts_of(found: Gateway, **fields: object) -> Counts:
     ("dialect", "reply", "loads", "calls", "coroutines"),
     [
         # The request once, and the reply's usage.
-        pytest.param("OpenAI", completion("fine"), 2, 220, 36, id="same-dialect"),
-        pytest.param("Anthropic", message("fine"), 2, 280, 36, id="translated"),
+        pytest.param("OpenAI", completion("fine"), 2, 205, 22, id="same-dialect"),
+        pytest.param("Anthropic", message("fine"), 2, 265, 22, id="translated"),
     ],
 )
 async def test_a_whole_reply(
@@ -114,7 +114,8 @@ async def test_a_whole_reply(
             counts = await counts_of(found)
     assert counts.builtins["loads"] == loads
     assert counts.calls["protocol.py:_start_asgi_task"] == 1  # the one task there is
-    assert counts.calls["transport.py:write"] == 2  # of which the first is held for the second
+    assert counts.calls["transport.py:write_whole"] == 1  # and no other
+    assert counts.calls["transport.py:write"] == 0
     assert counts.calls["events.py:emit"] == 6  # known, routed, held against limits, called
     assert counts.calls["events.py:tell"] == 0
     assert sum(counts.calls.values()) <= calls

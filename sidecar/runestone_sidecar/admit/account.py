@@ -15,7 +15,7 @@ from runestone_sidecar.config.snapshot import (
     Provider,
     Rule,
     Snapshot,
-    headers_naming,
+    lines_naming,
 )
 from runestone_sidecar.errors import NoProvider, NotFound
 from runestone_sidecar.telemetry.traffic import NONE
@@ -88,5 +88,5 @@ def _account(provider: Provider) -> Offer:
         capabilities=frozenset(),
         context_window=None,
         prices=None,
-        headers=headers_naming(provider.id, NONE),
+        lines=lines_naming(provider.id, NONE),
     )

@@ -14,10 +14,10 @@ from runestone_sidecar.admit.limits import (
     REQUESTS_PER_MINUTE,
     TOKENS,
     TOKENS_PER_MINUTE,
-    Headers,
     LimitState,
+    Lines,
     Need,
-    headers_of,
+    duration,
 )
 from runestone_sidecar.admit.window import Window
 
@@ -106,7 +106,9 @@ class KeyUsage:
         fits = at_once is None or self.in_flight < at_once and self.in_flight < usable[SLOTS]
         holds: list[Hold] = []
         for which, length_s, limit, amount in asked(limits, need):
-            window = self.window(which, length_s, now_s)
+            window = self.windows[which]
+            if window is None or window.length_s != length_s or now_s >= window.ends_s:
+                window = self.window(which, length_s, now_s)
             if amount:
                 total = window.total + amount
                 if total > limit or total > usable[which]:
@@ -140,16 +142,17 @@ class KeyUsage:
         if (at_once := limits.concurrent_requests) is not None:
             yield LimitState(CONCURRENT_REQUESTS, at_once, self._slots(at_once), 0.0)
 
-    def headers(self, limits: Limits, now_s: float) -> Headers:
-        """Those of `states`, a third of the work: nearly every response has them."""
-        headers: Headers = []
+    def lines(self, limits: Limits, now_s: float) -> Lines:
+        """Those of `states`, a fifth of the work: nearly every response has them."""
+        lines = b""
         if room := self._requests(limits, now_s):
-            headers += headers_of(REQUESTS, *room)
+            lines = REQUESTS % (room[0], room[1], duration(room[2]))
         if (tokens := limits.tokens_per_minute) is not None:
-            headers += headers_of(TOKENS, *self._room(_TOKENS, _MINUTE_S, tokens, now_s))
+            room = self._room(_TOKENS, _MINUTE_S, tokens, now_s)
+            lines += TOKENS % (room[0], room[1], duration(room[2]))
         if (at_once := limits.concurrent_requests) is not None:
-            headers += headers_of(CONCURRENT, at_once, self._slots(at_once))
-        return headers
+            lines += CONCURRENT % (at_once, self._slots(at_once))
+        return lines
 
     def _slots(self, at_once: int) -> int:
         return max(0, at_once - self.in_flight - self.elsewhere[SLOTS])
@@ -166,9 +169,11 @@ class KeyUsage:
         return minute if (minute[1], -minute[2]) <= (hour[1], -hour[2]) else hour
 
     def _room(self, which: int, length_s: int, limit: int, now_s: float) -> Room:
-        window = self.window(which, length_s, now_s)
-        remaining = max(0, limit - window.total - self.elsewhere[which])
-        return limit, remaining, window.empty_in_s(now_s)
+        window = self.windows[which]
+        if window is None or window.length_s != length_s or now_s >= window.ends_s:
+            window = self.window(which, length_s, now_s)  # asked in line: mostly it is as of now
+        remaining = limit - window.total - self.elsewhere[which]
+        return limit, remaining if remaining > 0 else 0, window.empty_in_s(now_s)
 
     def matters(self, now_s: float) -> bool:
         """False where it is no different from one that was never used."""

@@ -17,12 +17,8 @@ TOKENS_PER_MINUTE: Final = "tokens_per_minute"
 CONCURRENT_REQUESTS: Final = "concurrent_requests"
 BUDGET: Final = "budget"
 
-Headers = list[tuple[bytes, bytes]]
-
-_REQUESTS, _TOKENS, _CONCURRENT = (
-    (b"x-ratelimit-limit-" + of, b"x-ratelimit-remaining-" + of, b"x-ratelimit-reset-" + of)
-    for of in (b"requests", b"tokens", b"concurrent")
-)
+# Of a response's head, each with its end: rendered where they are known, and never apart again.
+Lines = bytes
 
 
 @dataclass(slots=True)
@@ -54,8 +50,8 @@ class Reservation(Protocol):
         """Nothing was used: as if it had not been asked for."""
 
     @property
-    def headers(self) -> Headers:
-        """As things stand now."""
+    def lines(self) -> Lines:
+        """x-ratelimit-* as things stand now."""
 
 
 class Limiter(Protocol):
@@ -68,49 +64,31 @@ class Limiter(Protocol):
         """Only these keys are configured now."""
 
 
-def rate_limit_headers(states: Iterable[LimitState]) -> Headers:
+def rate_limit_lines(states: Iterable[LimitState]) -> Lines:
     """x-ratelimit-* as OpenAI's; of the two limits on requests, the one that is nearer."""
     by_kind = {state.kind: state for state in states}
     requests = [
         by_kind[kind] for kind in (REQUESTS_PER_MINUTE, REQUESTS_PER_HOUR) if kind in by_kind
     ]
-    headers: Headers = []
+    lines = b""
     if requests:
         nearest = min(requests, key=lambda state: (state.remaining, -state.reset_s))
-        headers += headers_of(REQUESTS, nearest.limit, nearest.remaining, nearest.reset_s)
+        lines = REQUESTS % (nearest.limit, nearest.remaining, duration(nearest.reset_s))
     if tokens := by_kind.get(TOKENS_PER_MINUTE):
-        headers += headers_of(TOKENS, tokens.limit, tokens.remaining, tokens.reset_s)
+        lines += TOKENS % (tokens.limit, tokens.remaining, duration(tokens.reset_s))
     if at_once := by_kind.get(CONCURRENT_REQUESTS):
-        headers += headers_of(CONCURRENT, at_once.limit, at_once.remaining)
-    return headers
+        lines += CONCURRENT % (at_once.limit, at_once.remaining)
+    return lines
 
 
-Names = tuple[bytes, bytes, bytes]
-
-
-def _names(of: str) -> Names:
-    limit, remaining, reset = (
-        f"x-ratelimit-{what}-{of}".encode() for what in ("limit", "remaining", "reset")
-    )
-    return limit, remaining, reset
-
-
-REQUESTS: Final = _names("requests")
-TOKENS: Final = _names("tokens")
-CONCURRENT: Final = _names("concurrent")
-
-
-@functools.lru_cache(maxsize=4096)
-def _limit(number: int) -> bytes:
-    return b"%d" % number
-
-
-def headers_of(names: Names, limit: int, remaining: int, reset_s: float | None = None) -> Headers:
-    """Without a reset, where nobody knows when there is room."""
-    headers = [(names[0], _limit(limit)), (names[1], b"%d" % remaining)]
-    if reset_s is not None:
-        headers.append((names[2], duration(reset_s)))
-    return headers
+# The limit, what remains of it, until all of it is there again: which nobody knows of slots.
+REQUESTS: Final = (
+    b"x-ratelimit-limit-requests: %d\r\n"
+    b"x-ratelimit-remaining-requests: %d\r\n"
+    b"x-ratelimit-reset-requests: %b\r\n"
+)
+TOKENS: Final = REQUESTS.replace(b"-requests:", b"-tokens:")
+CONCURRENT: Final = b"x-ratelimit-limit-concurrent: %d\r\nx-ratelimit-remaining-concurrent: %d\r\n"
 
 
 def duration(seconds: float) -> bytes:

@@ -17,10 +17,10 @@ from runestone_sidecar.admit.limits import (
     BUDGET,
     CONCURRENT_REQUESTS,
     TOKENS_PER_MINUTE,
-    Headers,
     LimitState,
+    Lines,
     Need,
-    rate_limit_headers,
+    rate_limit_lines,
 )
 from runestone_sidecar.admit.refusal import limit_reached
 from runestone_sidecar.config.snapshot import Principal
@@ -56,10 +56,10 @@ class LocalReservation:
         self._settle((0, 0, 0, 0))
 
     @property
-    def headers(self) -> Headers:
+    def lines(self) -> Lines:
         limits = self._principal.limits
         assert limits is not None  # else there were no reservation
-        return self._usage.headers(limits, self._limiter.clock())
+        return self._usage.lines(limits, self._limiter.clock())
 
     def _settle(self, used: tuple[int, int, int, int]) -> None:
         """`used` has a place for each of KINDS."""
@@ -168,5 +168,5 @@ def refusal(usage: KeyUsage, limits: Limits, need: Need, now_s: float) -> LimitR
         amount=amount,
         input_alone=certain.get(kind, 0),
         wait_s=wait_s,
-        headers=rate_limit_headers(states),
+        lines=rate_limit_lines(states),
     )

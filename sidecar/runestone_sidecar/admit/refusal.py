@@ -10,8 +10,8 @@ from runestone_sidecar.admit.limits import (
     REQUESTS_PER_HOUR,
     REQUESTS_PER_MINUTE,
     TOKENS_PER_MINUTE,
-    Headers,
     LimitState,
+    Lines,
 )
 from runestone_sidecar.errors import MAX_RETRY_AFTER_S, BudgetSpent, LimitReached
 
@@ -33,7 +33,7 @@ _PERIODS: Final[Mapping[str | None, str]] = {"Hour": "an hour", "Day": "a day"}
 
 
 def limit_reached(
-    reached: LimitState, *, amount: int, input_alone: int, wait_s: float, headers: Headers
+    reached: LimitState, *, amount: int, input_alone: int, wait_s: float, lines: Lines
 ) -> LimitReached:
     """For a request that may need `amount`, for which there is room in `wait_s`."""
     kind = BudgetSpent if reached.kind == BUDGET else LimitReached
@@ -44,7 +44,7 @@ def limit_reached(
         exhausted=never or kind is BudgetSpent or wait_s > MAX_RETRY_AFTER_S,
         limit=reached.kind,
         wait_s=wait_s,
-        headers=headers,
+        lines=lines,
     )
 
 
@@ -72,7 +72,7 @@ def _in_line(reached: LimitReached, told: str, wait_s: float) -> LimitReached:
         exhausted=reached.exhausted,
         limit=reached.limit,
         wait_s=wait_s,
-        headers=reached.headers,
+        lines=reached.lines,
     )
 
 

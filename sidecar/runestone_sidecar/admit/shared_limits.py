@@ -20,7 +20,7 @@ from runestone_contract.config import Limits
 from runestone_sidecar.admit.bookkeeper import Bookkeeper
 from runestone_sidecar.admit.key_usage import Hold
 from runestone_sidecar.admit.ledger import Ledger
-from runestone_sidecar.admit.limits import Headers, LimitState, Need
+from runestone_sidecar.admit.limits import LimitState, Lines, Need
 from runestone_sidecar.admit.local_limits import LocalLimiter, LocalReservation, refusal
 from runestone_sidecar.admit.members import ALIVE, Members
 from runestone_sidecar.admit.permits import Rank
@@ -34,7 +34,7 @@ LEAVE_S: Final = 3.0
 AT_ONCE: Final = 32  # keys that are written when the ledger is back
 LOOKED_AT_ONCE: Final = 256  # keys
 LOOK_PAUSE_S: Final = 0.02
-LOCAL: Final = (b"x-runestone-limits", b"local")
+LOCAL: Final = b"x-runestone-limits: local\r\n"
 
 log = logging.getLogger(__name__)
 
@@ -48,11 +48,9 @@ class SharedReservation(LocalReservation):
         return self
 
     @property
-    def headers(self) -> Headers:
-        headers = super().headers
-        if not self._shared.is_shared:
-            headers.append(LOCAL)
-        return headers
+    def lines(self) -> Lines:
+        lines = super().lines
+        return lines if self._shared.is_shared else lines + LOCAL
 
     def _settle(self, used: tuple[int, int, int, int]) -> None:
         super()._settle(used)
@@ -112,7 +110,7 @@ class SharedLimiter:
             if holds is None:
                 reached = refusal(share, limits, need, now_s)
                 if not self._books.is_shared:
-                    reached.headers.append(LOCAL)
+                    reached.lines += LOCAL
                 raise reached
         if share.took(holds, now_s) and self._books.is_shared:
             self._books.poke(key, share)

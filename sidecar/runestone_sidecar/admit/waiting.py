@@ -14,7 +14,7 @@ from runestone_sidecar.admit.limits import (
     BUDGET,
     REQUESTS_PER_HOUR,
     REQUESTS_PER_MINUTE,
-    Headers,
+    Lines,
     Reservation,
 )
 from runestone_sidecar.admit.line import Line, Waiter
@@ -199,8 +199,8 @@ class _Watched:
         self._room.nudge(self._key)
 
     @property
-    def headers(self) -> Headers:
-        return self._reservation.headers
+    def lines(self) -> Lines:
+        return self._reservation.lines
 
 
 def _is_hopeless(refusal: LimitReached, terms: PolicyOverflow) -> bool:

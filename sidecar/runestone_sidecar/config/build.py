@@ -16,7 +16,7 @@ from runestone_sidecar.config.snapshot import (
     Rule,
     Snapshot,
     Target,
-    headers_naming,
+    lines_naming,
 )
 from runestone_sidecar.upstream.dialects.anthropic import Anthropic
 from runestone_sidecar.upstream.dialects.base import Dialect, ModelTarget
@@ -87,7 +87,7 @@ def _build_offer(provider: Provider, model: wire.Model) -> Offer:
         capabilities=frozenset(model.capabilities),
         context_window=model.context_window,
         prices=model.prices,
-        headers=headers_naming(provider.id, model.upstream),
+        lines=lines_naming(provider.id, model.upstream),
     )
 
 

@@ -53,7 +53,7 @@ class Offer:
     capabilities: frozenset[str]
     context_window: int | None
     prices: Prices | None
-    headers: tuple[tuple[bytes, bytes], ...]  # of a reply, naming what it is from
+    lines: bytes  # of a reply's head, naming what it is from
 
     def cost(self, input_tokens: int, output_tokens: int) -> int | None:
         """Pico-dollars; None where no price is known."""
@@ -62,10 +62,13 @@ class Offer:
         return self.prices.input * input_tokens + self.prices.output * output_tokens
 
 
-def headers_naming(provider_id: str, upstream: str) -> tuple[tuple[bytes, bytes], ...]:
+def lines_naming(provider_id: str, upstream: str) -> bytes:
     """A provider's name for a model may be anything; a header's value may not."""
-    model = "".join(char if " " <= char <= "~" else "?" for char in upstream).encode()
-    return (HEADER_PROVIDER.encode(), provider_id.encode()), (HEADER_MODEL.encode(), model)
+    provider, model = (
+        "".join(char if " " <= char <= "~" else "?" for char in name)
+        for name in (provider_id, upstream)
+    )
+    return f"{HEADER_PROVIDER}: {provider}\r\n{HEADER_MODEL}: {model}\r\n".encode()
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -13,6 +13,7 @@ import orjson
 
 from runestone_sidecar.edge.json_values import FEW_VALUES, count_values
 from runestone_sidecar.edge.request import (
+    CYCLE,
     REFUSED,
     ClientGone,
     JsonBody,
@@ -43,6 +44,17 @@ class Bodies:
         self.held_bytes = 0
         self._bounds = bounds
         self._room_bytes = max(bounds.held_bytes, bounds.body_bytes)
+        self._small_bytes = min(SMALL_BODY_BYTES, bounds.body_bytes)
+
+    def take_json(self, scope: Scope) -> JsonBody | None:
+        """Of a small request that has come whole, as most do; None: `read_json` it. Raises
+        GatewayError."""
+        cycle = scope.get(CYCLE)
+        raw = None if cycle is None else cycle.take_body(self._small_bytes)
+        if raw is None:
+            return None
+        _check_media(scope)
+        return JsonBody(_decode(raw), raw)
 
     async def read_json(self, scope: Scope, receive: Receive) -> JsonBody:
         """Raises GatewayError or ClientGone."""

@@ -12,7 +12,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCy
 from runestone_sidecar.edge.request import PROBED_BY
 
 if TYPE_CHECKING:
-    from uvicorn._types import ASGIReceiveEvent, ASGISendEvent
+    from uvicorn._types import ASGISendEvent
 
 _BODILESS: Final = frozenset({204, 304})
 
@@ -21,19 +21,47 @@ class Cycle(RequestResponseCycle):
     # Of a stream: sends what is no content, where it may stand. False: not just now.
     probe: Callable[[], bool] | None = None
 
-    async def receive(self) -> "ASGIReceiveEvent":
+    def take_body(self, most_bytes: int) -> bytes | None:
+        """All of the request's body; None: it is larger, or to be waited for, by `receive`."""
         if (
             self.more_body
-            or not self.body  # it was given out already, or there is none
+            or not 0 < len(self.body) <= most_bytes  # 0: it was given out already, or there is none
             or self.disconnected
             or self.response_complete
             or self.waiting_for_100_continue
         ):
-            return await super().receive()
+            return None
         self.flow.resume_reading()
         body, self.body = bytes(self.body), bytearray()
         self.message_event.clear()
-        return {"type": "http.request", "body": body, "more_body": False}
+        return body
+
+    def respond(self, status: int, lines: bytes, body: bytes) -> bool:
+        """A whole response in one write; False: not just now, or not so, and `send` is to do it.
+
+        `lines` are a head's, but for the first and for the length, rendered of checked values.
+        """
+        if (
+            self.response_started
+            or self.disconnected
+            or self.flow.write_paused
+            or self.waiting_for_100_continue
+            or self.scope["method"] == "HEAD"
+        ):
+            return False
+        self.response_started = self.response_complete = True
+        for header in self.default_headers:
+            lines = b"%b: %b\r\n%b" % (*header, lines)
+        if not self.keep_alive:
+            lines += b"connection: close\r\n"
+        self.transport.write_whole(  # type: ignore[attr-defined]  # it is a HeadHolder
+            b"%b%bcontent-length: %d\r\n\r\n%b" % (STATUS_LINE[status], lines, len(body), body)
+        )
+        self.message_event.set()
+        if not self.keep_alive:
+            self.transport.close()
+        self.on_response()
+        return True
 
     async def send(self, message: "ASGISendEvent") -> None:
         if (

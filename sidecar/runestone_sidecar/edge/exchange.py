@@ -21,6 +21,7 @@ from runestone_sidecar.config.snapshot import Principal, Snapshot
 from runestone_sidecar.edge.audited import audited
 from runestone_sidecar.edge.request import (
     CLIENT_GONE,
+    CYCLE,
     ClientGone,
     Receive,
     Scope,
@@ -118,6 +119,7 @@ class Exchanges:
             self.close(record, is_ours=not isinstance(error, NotFound))
 
     def _open(self, scope: Scope, surface: Surface) -> Record:
+        cycle = scope.get(CYCLE)
         return Record(
             request_id=self._request_id(scope),
             started_s=time.perf_counter(),
@@ -126,6 +128,7 @@ class Exchanges:
             path=_shown(scope["path"][:MAX_LOGGED_PATH]),
             surface=surface,
             stages=[] if header(scope, _DEBUG) == b"timing" else None,
+            respond=None if cycle is None else cycle.respond,
         )
 
     def _request_id(self, scope: Scope) -> str:

@@ -8,7 +8,7 @@ from runestone_sidecar.admit.route import Router
 from runestone_sidecar.admit.waiting import WAIT
 from runestone_sidecar.edge.bodies import Bodies
 from runestone_sidecar.edge.exchange import Caller
-from runestone_sidecar.edge.incoming import read_incoming
+from runestone_sidecar.edge.incoming import read_incoming, take_incoming
 from runestone_sidecar.edge.jobs import (
     Desk,
     asks_for_job,
@@ -19,7 +19,7 @@ from runestone_sidecar.edge.jobs import (
     submit_instead,
 )
 from runestone_sidecar.edge.queued import Entrant, Queue
-from runestone_sidecar.edge.request import WRITE, Receive, Scope, Send
+from runestone_sidecar.edge.request import CYCLE, Receive, Scope, Send
 from runestone_sidecar.edge.respond import send_stream, send_whole
 from runestone_sidecar.errors import LimitReached
 from runestone_sidecar.pipeline.execute import Executor, StreamedReply
@@ -59,7 +59,9 @@ class Generation:
     async def answer(
         self, scope: Scope, receive: Receive, send: Send, record: Record, caller: Caller
     ) -> None:
-        incoming = await read_incoming(self.surface, scope, receive, record, self.bodies)
+        incoming = take_incoming(self.surface, scope, record, self.bodies) or await read_incoming(
+            self.surface, scope, receive, record, self.bodies
+        )
         record.stream = incoming.request.stream
         record.model = incoming.request.model
         record.mark("read")
@@ -97,7 +99,8 @@ class Generation:
         reply = await self.executor.execute(plan, record)
         record.mark("provider")
         if isinstance(reply, StreamedReply):
-            write = scope.get(WRITE)
+            cycle = scope.get(CYCLE)
+            write = None if cycle is None else cycle.write
             if record.events.wanted(_CHUNK):  # then none may pass untold
                 reply.watch(lambda count: record.events.tell(Event(_CHUNK, record, count=count)))
                 write = None

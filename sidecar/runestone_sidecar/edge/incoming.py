@@ -4,11 +4,26 @@ import time
 from functools import partial
 
 from runestone_sidecar.edge.bodies import Bodies
-from runestone_sidecar.edge.request import Receive, Scope, forwarded_headers, header_text, parse
+from runestone_sidecar.edge.request import (
+    JsonBody,
+    Receive,
+    Scope,
+    forwarded_headers,
+    header_text,
+    parse,
+)
 from runestone_sidecar.pipeline.aside import aside
 from runestone_sidecar.pipeline.plan import Record
 from runestone_sidecar.pipeline.prepare import Incoming, build_query
 from runestone_sidecar.upstream.surfaces.base import Surface
+
+
+def take_incoming(
+    surface: Surface, scope: Scope, record: Record, bodies: Bodies
+) -> Incoming | None:
+    """Of a small request that has come whole; None: `read_incoming` it. Raises GatewayError."""
+    body = bodies.take_json(scope)
+    return None if body is None else _incoming(surface, scope, record, body)
 
 
 async def read_incoming(
@@ -24,20 +39,27 @@ async def read_incoming(
     ClientGone.
     """
     body = await bodies.read_json(scope, receive)
-    checked = partial(
-        parse,
+    if not body.is_heavy:
+        return _incoming(surface, scope, record, body, is_estimate=is_estimate)
+    make = partial(_incoming, surface, scope, record, body, is_estimate=is_estimate)
+    incoming = await aside(make)
+    incoming.query = await aside(partial(build_query, incoming))
+    return incoming
+
+
+def _incoming(
+    surface: Surface, scope: Scope, record: Record, body: JsonBody, *, is_estimate: bool = False
+) -> Incoming:
+    request = parse(
         surface,
         body,
         request_id=record.request_id,
         now_s=time.time(),
         headers=forwarded_headers(scope, surface.forwarded),
     )
-    incoming = Incoming(
+    return Incoming(
         surface=surface,
-        request=await aside(checked) if body.is_heavy else checked(),
+        request=request,
         header=header_text(scope),
         body_bytes=None if is_estimate else len(body.raw),
     )
-    if body.is_heavy:
-        incoming.query = await aside(partial(build_query, incoming))
-    return incoming

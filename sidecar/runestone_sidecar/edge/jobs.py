@@ -117,10 +117,10 @@ async def send_accepted(send: Send, record: Record, accepted: Accepted, *, asked
     if accepted.position:  # else it was before
         record.events.emit(EventType.OVERFLOW_ENQUEUE, record)
     value = _summary(job) | {"position": accepted.position, "eta_seconds": accepted.eta_s}
-    headers = [(b"location", f"{PATH}/{job.id}".encode())]
+    lines = f"location: {PATH}/{job.id}\r\n".encode()
     if asked:
-        headers.append((b"preference-applied", b"respond-async"))
-    await send_json(send, record, value, status=202, headers=headers)
+        lines += b"preference-applied: respond-async\r\n"
+    await send_json(send, record, value, status=202, lines=lines)
 
 
 @dataclass(frozen=True, slots=True)

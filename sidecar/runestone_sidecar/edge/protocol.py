@@ -24,7 +24,7 @@ from runestone_sidecar.edge.half_close import (
 )
 from runestone_sidecar.edge.head import Refused
 from runestone_sidecar.edge.refusal import FULL, LATE, NOT_HTTP, reason_of, render_refusal
-from runestone_sidecar.edge.request import CLIENT_GONE, REFUSED, WRITE
+from runestone_sidecar.edge.request import CLIENT_GONE, CYCLE, REFUSED
 from runestone_sidecar.edge.strict import ANSWER, BODY, HEAD, IDLE, LEAVING, StrictProtocol
 from runestone_sidecar.edge.transport import HeadHolder
 from runestone_sidecar.errors import GatewayError
@@ -149,7 +149,7 @@ class Protocol(StrictProtocol):
         self.server_state.total_requests += 1
         if (running := self._running) is not None:
             running.probe = None  # it holds the answer, and so may the request
-            running.scope.pop(WRITE, None)  # type: ignore[typeddict-item]  # holds what holds it
+            running.scope.pop(CYCLE, None)  # type: ignore[typeddict-item]  # holds what holds it
         if self.transport.is_closing():
             self._await(LEAVING)
             return

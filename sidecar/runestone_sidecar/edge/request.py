@@ -18,7 +18,7 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 CLIENT_GONE: Final = "client gone"  # the message of a cancellation for it; others mean a shutdown
 REFUSED: Final = "runestone.refused"  # in a scope: the error that its connection ended with
-WRITE: Final = "runestone.write"  # in a scope: Cycle.write
+CYCLE: Final = "runestone.cycle"  # in a scope: the server's end of this exchange, until it is over
 PROBED_BY: Final = "runestone.probed_by"  # in a response's start: sends what is no content
 
 

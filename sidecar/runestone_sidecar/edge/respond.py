@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any, Final, Protocol
 
 import orjson
@@ -36,14 +36,16 @@ from runestone_sidecar.upstream.surfaces.base import Surface
 LINGER_S: Final = 2.0
 _LOST: Final = "The provider's stream was lost before it was whole."
 PING_AFTER_S: Final = 15.0
+JSON: Final = b"application/json"
 EVENTS: Final = b"text/event-stream; charset=utf-8"
 NO_CACHE: Final = (b"cache-control", b"no-cache")
 PING: Final = {"type": "http.response.body", "body": b": ping\n\n", "more_body": True}
 
-_REQUEST_ID: Final = HEADER_REQUEST_ID.encode()
-_ATTEMPTS: Final = HEADER_ATTEMPTS.encode()
-_CONFIG: Final = HEADER_CONFIG.encode()
-_QUEUED: Final = HEADER_QUEUED.encode()
+_FIRST: Final = f"content-type: %b\r\n{HEADER_REQUEST_ID}: %b\r\n".encode()
+_ANTHROPICS_ID: Final = b"request-id: %b\r\n"  # where its SDKs look
+_CONFIG: Final = f"{HEADER_CONFIG}: %b\r\n".encode()
+_ATTEMPTS: Final = f"{HEADER_ATTEMPTS}: %d\r\n".encode()
+_QUEUED: Final = f"{HEADER_QUEUED}: %d\r\n".encode()
 _ANTHROPICS: Final = frozenset({"messages", "count_tokens"})
 
 Header = tuple[bytes, bytes]
@@ -51,34 +53,47 @@ Headers = list[Header]
 Write = Callable[[bytes], bool]  # see Cycle.write
 
 
-def reply_headers(record: Record, content_type: bytes) -> Headers:
-    headers = _first_headers(record, content_type)
+def reply_lines(record: Record, content_type: bytes) -> bytes:
+    """Of the response's head, each with its end."""
+    lines = _first_lines(record, content_type)
     if record.config:
-        headers.append((_CONFIG, record.config[:12].encode()))
+        lines += _CONFIG % record.config[:12].encode()
     if record.offer is not None:
-        headers += record.offer.headers
-        headers.append((_ATTEMPTS, b"%d" % record.attempts))
+        lines += record.offer.lines
+        lines += _ATTEMPTS % record.attempts
     if record.reservation is not None:
-        headers += record.reservation.headers
+        lines += record.reservation.lines
     if record.queued_s is not None:
-        headers.append((_QUEUED, b"%d" % (record.queued_s * 1000)))
+        lines += _QUEUED % (record.queued_s * 1000)
     if record.stages is not None:
-        headers.append((b"server-timing", _server_timing(record).encode()))
+        lines += b"server-timing: %b\r\n" % _server_timing(record).encode()
+    return lines
+
+
+def _first_lines(record: Record, content_type: bytes) -> bytes:
+    id_ = record.request_id.encode()
+    lines = _FIRST % (content_type, id_)
+    return lines + _ANTHROPICS_ID % id_ if record.surface.name in _ANTHROPICS else lines
+
+
+def headers_in(lines: bytes) -> Headers:
+    """As ASGI has them."""
+    headers: Headers = []
+    for line in lines.split(b"\r\n")[:-1]:
+        name, _, value = line.partition(b": ")
+        headers.append((name, value))
     return headers
 
 
-def _first_headers(record: Record, content_type: bytes) -> Headers:
-    headers = [(b"content-type", content_type), (_REQUEST_ID, record.request_id.encode())]
-    if record.surface.name in _ANTHROPICS:
-        headers.append((b"request-id", record.request_id.encode()))  # where its SDKs look
-    return headers
+def reply_headers(record: Record, content_type: bytes) -> Headers:
+    return headers_in(reply_lines(record, content_type))
 
 
 def opening_headers(record: Record) -> Headers:
     """Of a stream that is opened before its answer begins. What is not known by then is left out:
     the configuration and the provider that will serve it, what is left of its limits, how long it
     waited."""
-    return [*_first_headers(record, EVENTS), NO_CACHE]
+    return [*headers_in(_first_lines(record, EVENTS)), NO_CACHE]
 
 
 def _server_timing(record: Record) -> str:
@@ -92,21 +107,22 @@ def _server_timing(record: Record) -> str:
 
 async def send_whole(send: Send, record: Record, reply: Reply) -> None:
     record.note_whole(reply)
-    await _send_body(send, 200, reply_headers(record, b"application/json"), reply.body)
+    await _send_body(send, record, reply_lines(record, JSON), reply.body)
 
 
 async def send_json(
-    send: Send, record: Record, value: Any, *, status: int = 200, headers: Iterable[Header] = ()
+    send: Send, record: Record, value: Any, *, status: int = 200, lines: bytes = b""
 ) -> None:
     body = orjson.dumps(value)
     record.status = status
-    sent = [*reply_headers(record, b"application/json"), *headers]
-    await _send_body(send, status, sent, body)
+    await _send_body(send, record, reply_lines(record, JSON) + lines, body)
 
 
-async def _send_body(send: Send, status: int, headers: Headers, body: bytes) -> None:
-    headers.append((b"content-length", b"%d" % len(body)))
-    await send({"type": "http.response.start", "status": status, "headers": headers})
+async def _send_body(send: Send, record: Record, lines: bytes, body: bytes) -> None:
+    if record.respond is not None and record.respond(record.status, lines, body):
+        return
+    headers = [*headers_in(lines), (b"content-length", b"%d" % len(body))]
+    await send({"type": "http.response.start", "status": record.status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
 
 
@@ -119,23 +135,28 @@ async def send_error(send: Send, record: Record, error: GatewayError) -> None:
     else:
         status, kind = error.status, error.type
     record.status, record.error = status, error.code or kind
-    headers = reply_headers(record, b"application/json")
-    if isinstance(error, LimitReached):
-        headers += error.headers
-    if error.retry_after_s is not None or isinstance(error, RateLimited | LimitReached):
-        wait_s = min(MAX_RETRY_AFTER_S, max(1, math.ceil(error.retry_after_s or 1)))
-        headers.append((b"retry-after", b"%d" % wait_s))
-    if error.exhausted:
-        headers.append((b"x-should-retry", b"false"))
-    if isinstance(error, MethodNotAllowed):
-        headers.append((b"allow", error.allow.encode()))
+    lines = reply_lines(record, JSON) + _lines_of(error)
     body = orjson.dumps(record.surface.error_body(error))
     if not isinstance(error, BodyTooLarge):
-        await _send_body(send, status, headers, body)
+        await _send_body(send, record, lines, body)
         return
-    headers += [(b"content-length", b"%d" % len(body)), (b"connection", b"close")]
+    headers = headers_in(lines + b"content-length: %d\r\nconnection: close\r\n" % len(body))
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body, "more_body": True})
+
+
+def _lines_of(error: GatewayError) -> bytes:
+    lines = b""
+    if isinstance(error, LimitReached):
+        lines += error.lines
+    if error.retry_after_s is not None or isinstance(error, RateLimited | LimitReached):
+        wait_s = min(MAX_RETRY_AFTER_S, max(1, math.ceil(error.retry_after_s or 1)))
+        lines += b"retry-after: %d\r\n" % wait_s
+    if error.exhausted:
+        lines += b"x-should-retry: false\r\n"
+    if isinstance(error, MethodNotAllowed):
+        lines += b"allow: %b\r\n" % error.allow.encode()
+    return lines
 
 
 def end_comments(record: Record, probe: Callable[[], bool] | None = None) -> None:

@@ -26,7 +26,7 @@ from runestone_sidecar.edge.head import (
     is_valid_host,
 )
 from runestone_sidecar.edge.refusal import NOT_HTTP
-from runestone_sidecar.edge.request import WRITE
+from runestone_sidecar.edge.request import CYCLE
 from runestone_sidecar.errors import GatewayError
 
 MAX_SENT_AHEAD: Final = 100  # requests on one connection
@@ -158,7 +158,7 @@ class StrictProtocol(HttpToolsProtocol):
             keep_alive=version != "1.0" and self.parser.should_keep_alive(),
             on_response=self.on_response_complete,
         )
-        self.scope[WRITE] = self.cycle.write  # type: ignore[typeddict-unknown-key]
+        self.scope[CYCLE] = self.cycle  # type: ignore[typeddict-unknown-key]
         if before is None or before.response_complete:
             self._start_asgi_task(self.cycle, self.app)
         elif len(self.pipeline) < MAX_SENT_AHEAD:

@@ -35,6 +35,10 @@ class HeadHolder:
             return
         self._transport.write(data)
 
+    def write_whole(self, response: bytes) -> None:
+        self._holding = False
+        self._transport.write(response)
+
     def flush(self) -> None:
         if self._held is not None:
             held, self._held = self._held, None

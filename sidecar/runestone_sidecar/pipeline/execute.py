@@ -193,7 +193,7 @@ class Executor(Tries[Plan, Answer]):
                         lambda told: as_asked(codec, request, told),
                         asks_usage=asks_usage_itself(codec, request),
                     )
-                reply = await _read(codec, request, response)
+                reply = _take(codec, request, response) or await _read(codec, request, response)
                 handed_over = isinstance(reply, StreamedReply)
             finally:
                 if not handed_over:
@@ -224,6 +224,12 @@ class Executor(Tries[Plan, Answer]):
         ):
             return replace(request, asks_usage=AsksUsage.NOBODY)
         return request
+
+
+def _take(codec: Codec, request: Request, response: Response) -> Reply | None:
+    """What is here whole already, as most replies are; None: `_read` it."""
+    body = None if request.stream else response.take_whole(MAX_REPLY_BYTES)
+    return None if body is None else codec.read(request, body)
 
 
 async def _read(codec: Codec, request: Request, response: Response) -> Answer:

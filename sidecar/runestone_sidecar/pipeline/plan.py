@@ -74,6 +74,8 @@ class Record:
     # Ends the comments of a stream that was opened while it waited, and takes what probes its
     # client from then on; None once its answer begins.
     end_comments: Callable[[Callable[[], bool] | None], None] | None = None
+    # Sends a status, lines of a head and a body at once; False: it is to be sent the long way.
+    respond: Callable[[int, bytes, bytes], bool] | None = None
     tried: list[str] = field(default_factory=list)  # "provider: outcome"
     stages: list[tuple[str, float]] | None = None  # ends, by time.perf_counter; None: not asked for
 

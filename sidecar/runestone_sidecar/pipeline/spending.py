@@ -43,17 +43,22 @@ def need_of(plan: Plan, limits: Limits) -> Need:
         input_tokens=plan.input_tokens,
     )
     if limits.budget is not None:
-        most, alone = zip(*[_costs(plan, offer) for offer in plan.decision.offers], strict=True)
-        need.cost_picodollars, need.input_cost_picodollars = max(most), min(alone)
+        costs = [_costs(plan, offer) for offer in plan.decision.offers]
+        most, alone = costs[0]
+        for each in costs[1:]:
+            most, alone = max(most, each[0]), min(alone, each[1])
+        need.cost_picodollars, need.input_cost_picodollars = most, alone
     return need
 
 
 def _costs(plan: Plan, offer: Offer) -> tuple[int, int]:
     """Pico-dollars if the model writes as much as it may, and of the input alone; nothing where no
     price is known."""
+    if (prices := offer.prices) is None:
+        return 0, 0
     may_write = plan.max_output_tokens or offer.target.max_output_tokens or plan.output_tokens
-    tokens = plan.input_tokens
-    return offer.cost(tokens, may_write) or 0, offer.cost(tokens, 0) or 0
+    alone = prices.input * plan.input_tokens
+    return alone + prices.output * may_write, alone
 
 
 def settle(record: Record) -> None:

@@ -76,10 +76,14 @@ class Response:
                 self.close()
                 raise
 
+    def take_whole(self, limit_bytes: int) -> bytes | None:
+        """All of the body in one piece, as most come; None: `read` it."""
+        if self.complete and len(self._pieces) == 1 and self.buffered_bytes <= limit_bytes:
+            return self._pieces.pop()
+        return None
+
     async def read(self, limit_bytes: int) -> bytes:
         """The whole body, or BodyTooLarge as soon as it is known to be over the limit."""
-        if self.complete and len(self._pieces) == 1 and self.buffered_bytes <= limit_bytes:
-            return self._pieces.pop()  # the most common case, short
         expected_bytes = 0 if self.complete else int(self.header(b"content-length") or 0)
         parts: list[bytes] = []
         size = 0

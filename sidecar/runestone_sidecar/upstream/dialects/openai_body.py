@@ -8,12 +8,12 @@ from runestone_sidecar.upstream.dialects.base import MAX_TOKENS, Usage
 def read_usage(usage: Any) -> Usage | None:
     if not isinstance(usage, dict):
         return None
-    return Usage(
-        input_tokens=_count(usage, "prompt_tokens"),
-        output_tokens=_count(usage, "completion_tokens"),
-        cached_input_tokens=_count(usage.get("prompt_tokens_details"), "cached_tokens"),
-        reasoning_tokens=_count(usage.get("completion_tokens_details"), "reasoning_tokens"),
-    )
+    told = Usage(_count(usage, "prompt_tokens"), _count(usage, "completion_tokens"))
+    if details := usage.get("prompt_tokens_details"):
+        told.cached_input_tokens = _count(details, "cached_tokens")
+    if details := usage.get("completion_tokens_details"):
+        told.reasoning_tokens = _count(details, "reasoning_tokens")
+    return told
 
 
 def _count(counts: Any, name: str) -> int:

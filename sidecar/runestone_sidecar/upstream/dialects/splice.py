@@ -49,9 +49,12 @@ def splice_model(raw: bytes, upstream: str) -> bytes | None:
     found = _model(raw, raw.index(b'"model"'))
     if found is None:
         return None
+    name = orjson.dumps(upstream)
+    if found[1] == name:
+        return raw
     start, end = found.span(1)
     view = memoryview(raw)  # slices of its own would be copies, of tens of megabytes
-    return b"".join((view[:start], orjson.dumps(upstream), view[end:]))
+    return b"".join((view[:start], name, view[end:]))
 
 
 def splice_asking(raw: bytes, body: Mapping[str, Any]) -> bytes | None:
