@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from runestone_sidecar.app import listen
+from runestone_sidecar.edge.server import listen
 from runestone_testing import bundles
 from runestone_testing import provider as scripts
 from runestone_testing.echo import Echo, running_echo

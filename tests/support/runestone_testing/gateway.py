@@ -11,7 +11,8 @@ import httpx
 from prometheus_client import generate_latest
 
 from runestone_contract.config import Config
-from runestone_sidecar.app import Parts, Server, api_bounds, build
+from runestone_sidecar.app import Parts, build
+from runestone_sidecar.edge.server import Server, api_bounds
 from runestone_sidecar.settings import Settings
 from runestone_testing import bundles
 
