@@ -29,6 +29,7 @@ from runestone_sidecar.edge.exchange import Exchanges
 from runestone_sidecar.edge.generate import SURFACES, Generation
 from runestone_sidecar.edge.health import Health
 from runestone_sidecar.edge.jobs import Jobs
+from runestone_sidecar.edge.jobs_admin import JobsAdmin
 from runestone_sidecar.edge.models import Models
 from runestone_sidecar.edge.passthrough import PassThrough
 from runestone_sidecar.edge.provider_gauges import ProviderGauges
@@ -137,7 +138,7 @@ def build(settings: Settings) -> Parts:
     checks = HealthChecks(client, load, metrics.traffic, rng=rng)
     metrics.registry.register(ProviderGauges(holder, load))
     health = Health(holder=holder, load=load, metrics=metrics)
-    jobs = Jobs(desk).answer if desk else None
+    jobs = Jobs(overflow.desk, JobsAdmin(overflow.administration)) if overflow else None
     if overflow is not None:
         health.degraded = overflow.degraded
 

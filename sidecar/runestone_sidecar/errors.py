@@ -7,6 +7,7 @@ GatewayError            status, type, code, message, param, retry_after_s
 ├── ModelNotFound       404 model_not_found, also for what the key may not see
 ├── NotFound            404 unknown URL         MethodNotAllowed    405
 │   └── JobNotFound     404 also for another key's
+├── JobConflict         409 of a job that does not stand so
 ├── BodyTooLarge        413                     UnsupportedMedia    415
 ├── RequestTimeout      408                     UrlTooLong          414
 ├── HeadTooLarge        431                     Overloaded          503 too many connections
@@ -90,6 +91,14 @@ class NotFound(GatewayError):
 class JobNotFound(NotFound):
     message: str = "There is no such job."
     code: str | None = "job_not_found"
+
+
+@dataclass
+class JobConflict(GatewayError):
+    """It does not stand so that this could be done; the code says how it stands."""
+
+    status: ClassVar[int] = 409
+    type: ClassVar[str] = "invalid_request_error"
 
 
 @dataclass

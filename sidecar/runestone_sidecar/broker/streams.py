@@ -9,7 +9,7 @@ import base64
 import contextlib
 import json
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from nats.aio.client import Client
@@ -27,6 +27,7 @@ _FULL: Final = frozenset({10023, 10047, 10077})  # no resources, no storage, a m
 _NAME_IN_USE: Final = 10058
 _NO_STREAM: Final = 10059
 _NO_MESSAGE: Final = 10037
+_GONE: Final = frozenset({10043, 10057})  # what was to be deleted
 _NEXT: Final = b'{"batch":1,"no_wait":true}'
 
 Headers = Mapping[str, str]
@@ -69,6 +70,8 @@ class Stored:
     subject: str
     revision: int
     data: bytes
+    headers: Headers = field(default_factory=dict)
+    stored_at: str = ""  # by the server's clock
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,35 +136,55 @@ class Streams:
         return int(_checked(answer.data)["seq"])
 
     async def latest(self, stream: str, subject: str) -> Stored | None:
-        """As the stream's leader has it: what a revision is decided by."""
+        """As the stream's leader has it: what a revision is decided by. A pattern that only one
+        subject fits is one too."""
+        return await self._message(stream, {"last_by_subj": subject})
+
+    async def at(self, stream: str, revision: int) -> Stored | None:
+        return await self._message(stream, {"seq": revision})
+
+    async def first(
+        self, stream: str, subject: str, *, start: int = 0, stored_at: str = ""
+    ) -> Stored | None:
+        """The first message that is not before that one, or that time."""
+        since = {"start_time": stored_at} if stored_at else {"seq": max(1, start)}
+        return await self._message(stream, {"next_by_subj": subject, **since})
+
+    async def _message(self, stream: str, query: Mapping[str, Any]) -> Stored | None:
         try:
-            answer = await self._api(f"STREAM.MSG.GET.{stream}", {"last_by_subj": subject})
+            answer = await self._api(f"STREAM.MSG.GET.{stream}", query)
         except Refused as refused:
             if refused.code == _NO_MESSAGE:
                 return None
             raise
         found = answer["message"]
-        return Stored(subject, int(found["seq"]), base64.b64decode(found["data"]))
+        return Stored(
+            found["subject"],
+            int(found["seq"]),
+            base64.b64decode(found.get("data", "")),
+            _headers(base64.b64decode(found.get("hdrs", ""))),
+            found["time"],
+        )
 
     async def last(self, stream: str, subject: str) -> Stored | None:
         """As any replica has it: quicker, for what is written once."""
         answer = await self._request(f"$JS.API.DIRECT.GET.{stream}.{subject}", b"")
         return _stored(answer)
 
-    async def scan(self, stream: str, subjects: str) -> AsyncIterator[Stored]:
+    async def scan(self, stream: str, subjects: str, *, start: int = 1) -> AsyncIterator[Stored]:
         """The last messages of all subjects of a pattern, oldest first, page by page."""
-        start = 1
         while True:
-            count = 0
-            async for found in self._page(stream, {"next_by_subj": subjects, "seq": start}):
-                count, start = count + 1, found.revision + 1
+            page = await self._page(stream, {"next_by_subj": subjects, "seq": start})
+            for found in page:
                 yield found
-            if count < PAGE:
+            if len(page) < PAGE:
                 return
+            start = page[-1].revision + 1
 
-    async def _page(self, stream: str, query: Mapping[str, Any]) -> AsyncIterator[Stored]:
+    async def _page(self, stream: str, query: Mapping[str, Any]) -> list[Stored]:
         client = self._client()
         inbox = client.new_inbox()
+        page: list[Stored] = []
         with _told():
             listening = await client.subscribe(inbox)
         try:
@@ -176,14 +199,24 @@ class Streams:
                     message = await listening.next_msg(timeout=ANSWER_S)
                 found = _stored(message)
                 if found is None:
-                    return
-                yield found
+                    return page
+                page.append(found)
         finally:
             with contextlib.suppress(Error, OSError):
                 await listening.unsubscribe()
 
     async def purge(self, stream: str, subjects: str) -> None:
         await self._api(f"STREAM.PURGE.{stream}", {"filter": subjects})
+
+    async def delete(self, stream: str, revision: int) -> bool:
+        """That one alone: False where it is gone, or something newer stands in its place."""
+        try:
+            await self._api(f"STREAM.MSG.DELETE.{stream}", {"seq": revision, "no_erase": True})
+        except Refused as refused:
+            if refused.code in _GONE:
+                return False
+            raise
+        return True
 
     async def state(self, stream: str, subjects: str) -> dict[str, Any]:
         """Of a stream, with the count of messages of each subject."""
@@ -290,10 +323,22 @@ def _checked(data: bytes) -> dict[str, Any]:
     raise Refused(code)
 
 
+def _headers(block: bytes) -> Headers:
+    """As NATS writes them: a line that says so, and a line each."""
+    lines = (line.partition(":") for line in block.decode().splitlines()[1:])
+    return {name: value.strip() for name, colon, value in lines if colon}
+
+
 def _stored(message: Msg) -> Stored | None:
     headers = message.headers or {}
     if "Status" in headers:
         if headers["Status"] == "503":
             raise Missing(503)
         return None
-    return Stored(headers["Nats-Subject"], int(headers["Nats-Sequence"]), message.data)
+    return Stored(
+        headers["Nats-Subject"],
+        int(headers["Nats-Sequence"]),
+        message.data,
+        headers,
+        headers["Nats-Time-Stamp"],
+    )

@@ -3,18 +3,25 @@
 import math
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
-from urllib.parse import parse_qs
 
 import orjson
 
 from runestone_sidecar.admit.waiting import WAIT
 from runestone_sidecar.config.snapshot import Principal
 from runestone_sidecar.edge.exchange import Caller
+from runestone_sidecar.edge.jobs_admin import (
+    NAMESPACE,
+    JobsAdmin,
+    error_of,
+    parameters,
+    summary,
+)
 from runestone_sidecar.edge.request import Receive, Scope, Send, header
 from runestone_sidecar.edge.respond import send_json
 from runestone_sidecar.errors import (
     UNACKNOWLEDGED,
     BadRequest,
+    JobNotFound,
     LimitReached,
     MethodNotAllowed,
     QueueFull,
@@ -116,7 +123,7 @@ async def send_accepted(send: Send, record: Record, accepted: Accepted, *, asked
     job = accepted.job
     if accepted.position:  # else it was before
         record.events.emit(EventType.OVERFLOW_ENQUEUE, record)
-    value = _summary(job) | {"position": accepted.position, "eta_seconds": accepted.eta_s}
+    value = summary(job) | {"position": accepted.position, "eta_seconds": accepted.eta_s}
     lines = f"location: {PATH}/{job.id}\r\n".encode()
     if asked:
         lines += b"preference-applied: respond-async\r\n"
@@ -125,36 +132,75 @@ async def send_accepted(send: Send, record: Record, accepted: Accepted, *, asked
 
 @dataclass(frozen=True, slots=True)
 class Jobs:
-    """`GET /v1/jobs`, `GET` and `DELETE /v1/jobs/{id}`: those of the key that asks, alone."""
+    """`/v1/jobs` and what is below: those of the key that asks, and for an Admin's the others."""
 
     desk: Desk
+    admin: JobsAdmin
 
     async def answer(
         self, scope: Scope, receive: Receive, send: Send, record: Record, caller: Caller
     ) -> None:
-        method = scope["method"]
-        job_id: str | None = scope.get("path_params", {}).get("job")
-        if job_id is None:
-            if method != "GET":
-                raise MethodNotAllowed("Use GET for this URL.", allow="GET")
-            await self._list(send, record, caller)
-            return
-        if method == "GET":
-            job = await self.desk.find(caller.principal, job_id, _wait_s(scope))
-        elif method == "DELETE":
-            job = await self.desk.cancel(caller.principal, job_id)
-        else:
-            raise MethodNotAllowed("Use GET or DELETE for this URL.", allow="GET, DELETE")
-        await send_json(send, record, _whole(job))
+        match scope["method"], scope.get("path_params", {}).get("job"):
+            case "GET", None if _asks_for_all(scope):
+                await self.admin.list(scope, send, record, caller)
+            case "GET", None:
+                await self._list(send, record, caller)
+            case "DELETE", None:
+                await self.admin.purge(scope, send, record, caller)
+            case "GET", job_id:
+                await self._show(scope, send, record, caller, job_id)
+            case "DELETE", job_id:
+                await self._cancel(send, record, caller, job_id)
+            case _:
+                raise MethodNotAllowed("Use GET or DELETE for this URL.", allow="GET, DELETE")
+
+    async def retry(
+        self, scope: Scope, receive: Receive, send: Send, record: Record, caller: Caller
+    ) -> None:
+        if scope["method"] != "POST":
+            raise MethodNotAllowed("Use POST for this URL.", allow="POST")
+        await self.admin.retry(send, record, caller, scope["path_params"]["job"])
 
     async def _list(self, send: Send, record: Record, caller: Caller) -> None:
         jobs = await self.desk.list(caller.principal)
         await send_json(send, record, {"object": "list", "data": [_whole(job) for job in jobs]})
 
+    async def _show(
+        self, scope: Scope, send: Send, record: Record, caller: Caller, job_id: str
+    ) -> None:
+        wait_s = _wait_s(scope)
+        try:
+            job = await self.desk.find(caller.principal, job_id, wait_s)
+        except JobNotFound:
+            if not caller.principal.is_admin:
+                raise
+            await self.admin.show(send, record, job_id, wait_s)
+            return
+        await send_json(send, record, _whole(job))
+
+    async def _cancel(self, send: Send, record: Record, caller: Caller, job_id: str) -> None:
+        try:
+            job = await self.desk.cancel(caller.principal, job_id)
+        except JobNotFound:
+            if not caller.principal.is_admin:
+                raise
+            await self.admin.cancel(send, record, job_id)
+            return
+        await send_json(send, record, _whole(job))
+
+
+def _asks_for_all(scope: Scope) -> bool:
+    """Raises BadRequest: to be given one's own where all were meant would mislead."""
+    given = parameters(scope)
+    asked = given.get("scope", ["key"])[-1]
+    if asked not in {"key", NAMESPACE}:
+        raise BadRequest(f"scope must be key or {NAMESPACE}.", param="scope")
+    return asked == NAMESPACE
+
 
 def _wait_s(scope: Scope) -> int:
     """Raises BadRequest."""
-    given = parse_qs(scope.get("query_string", b"").decode("latin-1")).get("wait")
+    given = parameters(scope).get("wait")
     if not given:
         return 0
     text = given[-1]
@@ -165,19 +211,10 @@ def _wait_s(scope: Scope) -> int:
     return int(text)
 
 
-def _summary(job: Job) -> dict[str, Any]:
-    return {
-        "id": job.id,
-        "object": "runestone.job",
-        "status": job.status,
-        "created_at": job.created_s,
-    }
-
-
 def _whole(job: Job) -> dict[str, Any]:
     """With `response` and `error` as a line of an OpenAI batch's output has them."""
     response = job.response
-    return _summary(job) | {
+    return summary(job) | {
         "finished_at": job.finished_s,
         "attempts": job.attempts,
         "response": response
@@ -186,16 +223,5 @@ def _whole(job: Job) -> dict[str, Any]:
             "request_id": response.request_id,
             "body": orjson.Fragment(response.body),
         },
-        "error": job.error and {"code": job.error, "message": _MESSAGES.get(job.error, _OTHER)},
+        "error": error_of(job),
     }
-
-
-_OTHER: Final = "The last attempt failed; where there is a response, its body says more."
-_MESSAGES: Final = {
-    "attempts_exhausted": "No attempt came to an end: whoever ran it died each time.",
-    "cancelled_by_client": "The job was cancelled.",
-    "key_revoked": "The API key was revoked, disabled, or has expired since.",
-    "max_age_reached": "The job's turn did not come in time.",
-    "sidecar_stopped": "The sidecar that ran it was stopped; another one takes it.",
-    "unreadable": "The request that was kept cannot be read any more.",
-}

@@ -10,6 +10,7 @@ from runestone_sidecar.edge.exchange import Answer, Exchanges
 from runestone_sidecar.edge.generate import Generation
 from runestone_sidecar.edge.health import Health
 from runestone_sidecar.edge.jobs import PATH as JOBS
+from runestone_sidecar.edge.jobs import Jobs
 from runestone_sidecar.edge.request import App, Receive, Scope, Send
 from runestone_sidecar.errors import MethodNotAllowed, NotFound
 from runestone_sidecar.upstream.surfaces.base import Surface
@@ -74,7 +75,7 @@ def build_api(
     others: Mapping[str, tuple[str, Answer, Surface]],
     passthrough: Answer,
     health: Health,
-    jobs: Answer | None = None,
+    jobs: Jobs | None = None,
 ) -> Api:
     """The API port's application, by path: `generations` ask a model, `others` (a method, its
     answer and in whose words errors are told) tell of it, `passthrough` hands on to a provider,
@@ -87,7 +88,6 @@ def build_api(
         return Endpoint(method, answer, exchanges, surface)
 
     handed_on = HandedOn(passthrough, exchanges)
-    for_jobs = HandedOn(jobs, exchanges) if jobs else None
     return Api(
         fixed={
             **{
@@ -101,13 +101,22 @@ def build_api(
                 *(Route(f"/v1/{name}/{{rest:path}}", handed_on) for name in HANDED_ON),
                 *(Route(f"/v1/{name}", handed_on) for name in HANDED_ON),
                 Route("/v1/models/{model:path}", endpoint(*others["/v1/models"])),
-                *([Route(JOBS, for_jobs), Route(f"{JOBS}/{{job}}", for_jobs)] if for_jobs else ()),
+                *(_of_jobs(jobs, exchanges) if jobs else ()),
                 *health.public_routes(),
             ],
             redirect_slashes=False,
             default=unknown,
         ),
     )
+
+
+def _of_jobs(jobs: Jobs, exchanges: Exchanges) -> list[Route]:
+    answer = HandedOn(jobs.answer, exchanges)
+    return [
+        Route(JOBS, answer),
+        Route(f"{JOBS}/{{job}}", answer),
+        Route(f"{JOBS}/{{job}}/retry", HandedOn(jobs.retry, exchanges)),
+    ]
 
 
 def build_health(health: Health) -> Router:

@@ -21,10 +21,18 @@ from runestone_sidecar.config.snapshot import Principal, Snapshot
 from runestone_sidecar.errors import BadRequest, GatewayError, Internal, LimitReached, Unauthorized
 from runestone_sidecar.overflow.attempt import Attempt, Tools
 from runestone_sidecar.overflow.envelope import Envelope, decode_request
-from runestone_sidecar.overflow.names import JOB_ID
-from runestone_sidecar.overflow.record import CANCELLED, EXPIRED, FAILED, RUNNING, JobRecord
+from runestone_sidecar.overflow.names import Brought, read_message_id
+from runestone_sidecar.overflow.record import (
+    CANCELLED,
+    EXPIRED,
+    FAILED,
+    MAX_AGE_REACHED,
+    RUNNING,
+    UNREADABLE,
+    JobRecord,
+)
 from runestone_sidecar.overflow.seal import Unreadable
-from runestone_sidecar.overflow.store import Kept, Store
+from runestone_sidecar.overflow.store import MESSAGE_ID, Kept, Store
 from runestone_sidecar.pipeline.plan import Plan, Record, Routing
 from runestone_sidecar.pipeline.prepare import Incoming, prepare
 from runestone_sidecar.pipeline.spending import reserve
@@ -65,14 +73,17 @@ class Admission:
     async def admit(self, store: Store, owner: str, delivery: Delivery) -> Admitted | float:
         """A job to run; or for how many seconds there is no room for those of its key (0: this one
         was done with). Raises BrokerError, and then the job comes again."""
-        job_id = delivery.headers.get("Nats-Msg-Id", "")
-        kept = await store.read(owner, job_id) if JOB_ID.fullmatch(job_id) else None
+        brought = read_message_id(delivery.headers.get(MESSAGE_ID, ""))
+        kept = await store.read(owner, brought.job_id) if brought else None
         if kept is None and delivery.delivered < MISSED:  # a promise is not thrown away lightly
             await store.streams.nak(delivery, delay_s=LOST_RACE_S)
             return 0.0
+        if kept is not None and brought is not None:
+            kept = _as_promised(kept, brought)
         if kept is None or kept.record.has_ended or kept.record.seq not in {0, delivery.seq}:
             await store.streams.ack(delivery)  # nobody waits for it, or another message brings it
             return 0.0
+        job_id = kept.record.id
         if delivery.delivered > 1:
             self.tools.metrics.redeliveries.inc()
         if (end := _end_of(kept.record)) is not None:
@@ -80,7 +91,7 @@ class Admission:
         try:
             envelope = decode_request(store.open_request(job_id, delivery))
         except Unreadable:
-            return await self._end(store, owner, delivery, kept, FAILED, "unreadable")
+            return await self._end(store, owner, delivery, kept, FAILED, UNREADABLE)
         snapshot = self.holder.current
         assert snapshot is not None  # else there were no store
         principal = self._principal(snapshot, envelope.key_id)
@@ -129,7 +140,7 @@ class Admission:
         finally:
             if not begun and record.reservation is not None:
                 record.reservation.refund()
-        mine = Kept(running, revision)
+        mine = Kept(running, revision, owner)
         return Admitted(Attempt(store, owner, delivery, mine, record, self.tools), work)
 
     async def _wait(self, store: Store, delivery: Delivery, reached: LimitReached) -> float:
@@ -174,8 +185,11 @@ class Admission:
     async def _end(
         self, store: Store, owner: str, delivery: Delivery, kept: Kept, state: str, error: str
     ) -> float:
+        ended = kept.record.ended(state, error=error)
+        if ended.can_run_anew:
+            await store.keep_request(owner, ended, delivery.data)
         try:
-            await store.write(owner, kept.record.ended(state, error=error), kept.revision)
+            await store.write(owner, ended, kept.revision)
         except WrongRevision:
             await store.streams.nak(delivery, delay_s=LOST_RACE_S)
             return 0.0
@@ -222,11 +236,20 @@ class _Asked:
     principal: Principal
 
 
+def _as_promised(kept: Kept, brought: Brought) -> Kept | None:
+    """None: the message is of a job that is no more. That a job is to be tried anew is promised
+    with the message, and written down by whoever comes first."""
+    record = kept.record
+    if record.can_run_anew and brought == record.anew().brought:
+        return replace(kept, record=record.anew())
+    return kept if brought == record.brought else None
+
+
 def _end_of(record: JobRecord) -> tuple[str, str] | None:
     """A state and its reason, for what is not to be tried (again)."""
     if record.is_late():
-        return EXPIRED, "max_age_reached"
-    if record.attempt >= record.max_attempts:  # whoever made the last one died of it
+        return EXPIRED, MAX_AGE_REACHED
+    if record.tries >= record.max_attempts:  # whoever made the last one died of it
         return FAILED, EXHAUSTED
     return None
 

@@ -154,7 +154,7 @@ class Attempt:
             await self._end(SUCCEEDED, outcome)
             return
         error = outcome
-        if is_passing(error) and record.attempt < record.max_attempts:
+        if is_passing(error) and record.tries < record.max_attempts:
             await self._retry(error)
             return
         code = error.code or error.type
@@ -170,6 +170,8 @@ class Attempt:
         result = encode_result(response)
 
         async def write() -> None:
+            if ended.can_run_anew:
+                await self.store.keep_request(self.owner, ended, self.delivery.data)
             parts = await self.store.put_result(self.owner, ended, result)
             await self.store.write(self.owner, replace(ended, parts=parts), self.mine.revision)
 
@@ -177,6 +179,8 @@ class Attempt:
             self.tools.metrics.ended.labels(state).inc()
             self.tools.events.emit(EventType.OVERFLOW_DRAIN_STOP, self.record, reason=error or None)
             await self._acknowledge()
+            if ended.attempt > 1 and not ended.can_run_anew:  # kept by who lost it, or before
+                await self._drop_request()
 
     async def _retry(self, error: GatewayError) -> None:
         retrying = replace(self.mine.record, state=RETRYING, error=error.code or error.type)
@@ -185,7 +189,7 @@ class Attempt:
             await self.store.write(self.owner, retrying, self.mine.revision)
 
         if await self._written(write, RETRYING):
-            longest_s = min(LONGEST_BACKOFF_S, FIRST_BACKOFF_S * 2 ** (retrying.attempt - 1))
+            longest_s = min(LONGEST_BACKOFF_S, FIRST_BACKOFF_S * 2 ** (retrying.tries - 1))
             wait_s = max(self.tools.rng.uniform(0.5, 1.0) * longest_s, error.retry_after_s or 0.0)
             with contextlib.suppress(BrokerError):
                 await self.store.streams.nak(self.delivery, delay_s=wait_s)
@@ -228,6 +232,13 @@ class Attempt:
             kept = await self.store.read(self.owner, self.mine.record.id)
             if kept is None or kept.record.has_ended:
                 await self._acknowledge()
+            if kept is None or (kept.record.has_ended and not kept.record.can_run_anew):
+                await self._drop_request()
+
+    async def _drop_request(self) -> None:
+        """What has its answer needs it no more."""
+        with contextlib.suppress(BrokerError):  # it has a time to live
+            await self.store.drop_request(self.owner, self.mine.record.id)
 
     async def _acknowledge(self) -> None:
         with contextlib.suppress(BrokerError):  # it comes again, and is found to have ended

@@ -11,10 +11,30 @@ from typing import Final
 
 VERSION: Final = "v1"
 JOB_ID: Final = re.compile(r"job_[0-9a-f]{40}")
+_MESSAGE_ID: Final = re.compile(r"(job_[0-9a-f]{40})\.([0-9]{1,16})\.([0-9]{1,9})")
 
 
 def new_job_id() -> str:
     return f"job_{secrets.token_hex(20)}"
+
+
+@dataclass(frozen=True, slots=True)
+class Brought:
+    """What a message of the queue brings. One that is sent twice is stored once: so an id that was
+    free again, and a job that is tried anew, need another."""
+
+    job_id: str
+    created_ms: int
+    run: int  # how often it was tried anew
+
+    @property
+    def message_id(self) -> str:
+        return f"{self.job_id}.{self.created_ms}.{self.run}"
+
+
+def read_message_id(text: str) -> Brought | None:
+    found = _MESSAGE_ID.fullmatch(text)
+    return Brought(found[1], int(found[2]), int(found[3])) if found else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,9 +64,18 @@ class Names:
         """A piece of a result. Each attempt has its own: a late one overwrites nothing."""
         return f"{self._root}.part.{owner}.{job_id}.{attempt}.{number}"
 
+    def parts(self, owner: str, job_id: str) -> str:
+        """All of them."""
+        return f"{self._root}.part.{owner}.{job_id}.*.*"
+
+    def request(self, owner: str, job_id: str) -> str:
+        """The request of a job that failed, for as long as it may be tried anew."""
+        return f"{self._root}.request.{owner}.{job_id}"
+
     @property
     def kept(self) -> list[str]:
-        return [f"{self._root}.record.*.*", f"{self._root}.part.*.*.*.*"]
+        root = self._root
+        return [f"{root}.record.*.*", f"{root}.part.*.*.*.*", f"{root}.request.*.*"]
 
     @property
     def wake(self) -> str:

@@ -21,6 +21,7 @@ from runestone_sidecar.errors import (
 )
 from runestone_sidecar.overflow.envelope import encode_request, envelope_of
 from runestone_sidecar.overflow.metrics import OverflowMetrics
+from runestone_sidecar.overflow.moves import Moves
 from runestone_sidecar.overflow.names import new_job_id
 from runestone_sidecar.overflow.record import QUEUED, JobRecord
 from runestone_sidecar.overflow.space import Space
@@ -115,9 +116,10 @@ class Publisher:
 
     async def _make_room(self, store: Store, owner: str, submission: Submission) -> None:
         """Replicas may count at the same moment: a few more than the bound can get in."""
+        moves = Moves(store, self.metrics)
         waiting = await store.waiting(owner)
         count = (waiting.get("subjects") or {}).get(store.names.work(owner), 0)
-        if count >= submission.bounds.max_queued:
+        if count >= submission.bounds.max_queued and not await moves.expire_oldest(owner):
             raise QueueFull(
                 f"This API key has {count} jobs waiting, as many as may.",
                 retry_after_s=max(1.0, min(120.0, self.pace.job_s)),

@@ -11,6 +11,7 @@ from typing import Any, Final, Self
 import orjson
 
 from runestone_contract.config import PolicyOverflow
+from runestone_sidecar.overflow.names import Brought
 from runestone_sidecar.pipeline.jobs import Job, JobResponse
 
 QUEUED: Final = "queued"
@@ -23,6 +24,9 @@ EXPIRED: Final = "expired"
 
 ENDS: Final = (SUCCEEDED, FAILED, CANCELLED, EXPIRED)
 WAITING: Final = (QUEUED, RETRYING)
+
+MAX_AGE_REACHED: Final = "max_age_reached"
+UNREADABLE: Final = "unreadable"
 
 # After the last word on a job that has not ended; every change begins it anew.
 ACTIVE_TTL_S: Final = 24 * 3600
@@ -47,6 +51,10 @@ class JobRecord:
     parts: int = 0  # of the result of that attempt
     error: str = ""
     finished_ms: int = 0
+    # Of one that had ended and was then to be tried anew:
+    run: int = 0  # how often
+    spent: int = 0  # attempts before
+    queued_ms: int = 0  # when, the last time
 
     @classmethod
     def new(cls, job_id: str, proof: str, bounds: PolicyOverflow) -> Self:
@@ -80,22 +88,55 @@ class JobRecord:
         left_s = max(0, self.deadline_ms - now_ms()) // 1000
         return left_s + ACTIVE_TTL_S + self.result_ttl_s
 
+    @property
+    def tries(self) -> int:
+        """Attempts that count. Their numbers go on: a late result must find its own taken."""
+        return self.attempt - self.spent
+
+    @property
+    def brought(self) -> Brought:
+        """By what the message must say that brings it."""
+        return Brought(self.id, self.created_ms, self.run)
+
+    @property
+    def can_run_anew(self) -> bool:
+        """It ended so that its request was kept."""
+        return self.state in {FAILED, EXPIRED} and self.error != UNREADABLE
+
     def is_late(self) -> bool:
         """Its turn did not come in time."""
         return self.state == QUEUED and now_ms() >= self.deadline_ms
+
+    def anew(self, seq: int = 0) -> "JobRecord":
+        """Queued once more, with all its attempts and as much time as the first time."""
+        queued_ms = now_ms()
+        return replace(
+            self,
+            state=QUEUED,
+            run=self.run + 1,
+            spent=self.attempt,
+            queued_ms=queued_ms,
+            deadline_ms=queued_ms + self.deadline_ms - (self.queued_ms or self.created_ms),
+            worker="",
+            seq=seq,
+            parts=0,
+            error="",
+            finished_ms=0,
+        )
 
     def ended(self, state: str, *, error: str = "", parts: int = 0) -> "JobRecord":
         return replace(self, state=state, error=error, parts=parts, finished_ms=now_ms())
 
     def seen(self, response: JobResponse | None = None) -> Job:
         """As it is told to its owner: that it is late is so before anybody has written it down."""
-        shown = self.ended(EXPIRED, error="max_age_reached") if self.is_late() else self
+        shown = self.ended(EXPIRED, error=MAX_AGE_REACHED) if self.is_late() else self
         return Job(
             id=self.id,
             status=shown.state,
             created_s=self.created_ms // 1000,
             finished_s=shown.finished_ms // 1000 if shown.has_ended else None,
-            attempts=self.attempt,
+            attempts=self.tries,
+            retries=self.run,
             error=shown.error or None,
             response=response,
         )

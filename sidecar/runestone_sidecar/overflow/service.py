@@ -12,6 +12,7 @@ from runestone_sidecar.admit.route import Router
 from runestone_sidecar.broker.link import Link
 from runestone_sidecar.broker.streams import Streams
 from runestone_sidecar.config.holder import Holder
+from runestone_sidecar.overflow.administration import Administration, Owners
 from runestone_sidecar.overflow.admission import Admission
 from runestone_sidecar.overflow.attempt import Tools
 from runestone_sidecar.overflow.desk import Desk
@@ -52,6 +53,7 @@ class Terms:
 class Overflow:
     space: Space
     desk: Desk
+    administration: Administration
     worker: Worker
 
     async def run(self) -> None:
@@ -81,5 +83,6 @@ def build_overflow(link: Link, work: Work, registry: CollectorRegistry, terms: T
     return Overflow(
         space,
         Desk(space, Publisher(space, metrics, pace), metrics),
+        Administration(space, metrics, Owners(work.holder)),
         Worker(space, admission, metrics, terms.at_once, work.rng),
     )

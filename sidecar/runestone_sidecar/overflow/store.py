@@ -4,13 +4,15 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any, Final
 
-from runestone_sidecar.broker.streams import Delivery, Streams
+from runestone_sidecar.broker.streams import Delivery, Stored, Streams
 from runestone_sidecar.overflow.names import Names
 from runestone_sidecar.overflow.record import ACTIVE_TTL_S, JobRecord
 from runestone_sidecar.overflow.seal import Sealer
 
 REQUEST: Final = "request"
 RESULT: Final = "result"
+MESSAGE_ID: Final = "Nats-Msg-Id"
+LOOKED_AT: Final = 64  # messages, for the one that brings a job
 SEAL_BYTES: Final = 64  # what sealing adds, at most
 ACK_WAIT_S: Final = 30.0
 IDLE_CONSUMER_S: Final = 3600
@@ -24,6 +26,8 @@ class Kept:
 
     record: JobRecord
     revision: int
+    owner: str
+    stored_at: str = ""  # by the server's clock
 
 
 @dataclass(slots=True)
@@ -100,16 +104,29 @@ class Store:
         )
 
     async def read(self, owner: str, job_id: str) -> Kept | None:
+        """Of any owner, where that is `*`."""
         found = await self.streams.latest(self.names.records, self.names.record(owner, job_id))
-        return Kept(JobRecord.decode(found.data), found.revision) if found else None
+        return _kept(found) if found else None
 
     async def forget(self, owner: str, job_id: str) -> None:
         await self.streams.purge(self.names.records, self.names.record(owner, job_id))
 
-    async def records_of(self, key_id: str) -> AsyncIterator[JobRecord]:
-        subjects = self.names.record(self.owner_of(key_id), "*")
-        async for found in self.streams.scan(self.names.records, subjects):
-            yield JobRecord.decode(found.data)
+    async def records_of(self, owner: str, *, start: int = 1) -> AsyncIterator[Kept]:
+        """In the order in which they were written last."""
+        subjects = self.names.record(owner, "*")
+        async for found in self.streams.scan(self.names.records, subjects, start=start):
+            yield _kept(found)
+
+    async def erase(self, kept: Kept) -> bool:
+        """False where it has moved on meanwhile, and stays."""
+        record, names = kept.record, self.names
+        if not await self.streams.delete(names.records, kept.revision):
+            return False
+        if record.parts:
+            await self.streams.purge(names.records, names.parts(kept.owner, record.id))
+        if record.can_run_anew:
+            await self.drop_request(kept.owner, record.id)
+        return True
 
     # -- requests --
 
@@ -120,14 +137,45 @@ class Store:
         """Raises Unreadable."""
         return self.sealer.open(REQUEST, job_id, delivery.data)
 
-    async def enqueue(self, owner: str, record: JobRecord, sealed: bytes) -> None:
-        """Returns once it is stored. One that was sent before is not stored twice."""
-        await self.streams.put(
+    async def enqueue(self, owner: str, record: JobRecord, sealed: bytes) -> int:
+        """Returns its number once it is stored. One that was sent before is not stored twice."""
+        return await self.streams.put(
             self.names.work(owner),
             sealed,
             ttl_s=record.ttl_s + ACTIVE_TTL_S,
-            message_id=record.id,
+            message_id=record.brought.message_id,
         )
+
+    async def message_of(self, kept: Kept) -> Stored | None:
+        """What brings a job that has not ended; None where it is not found (any more)."""
+        queue, record = self.names.queue, kept.record
+        if record.seq:
+            return await self.streams.at(queue, record.seq)
+        wanted, subject = record.brought.message_id, self.names.work(kept.owner)
+        found = await self.streams.first(queue, subject, stored_at=kept.stored_at)
+        for _ in range(LOOKED_AT):  # it was sent right after its record: few came between
+            if found is None or found.headers.get(MESSAGE_ID) == wanted:
+                return found
+            found = await self.streams.first(queue, subject, start=found.revision + 1)
+        return None
+
+    async def oldest(self, owner: str) -> Stored | None:
+        return await self.streams.first(self.names.queue, self.names.work(owner))
+
+    async def remove(self, message: Stored) -> None:
+        await self.streams.delete(self.names.queue, message.revision)
+
+    async def keep_request(self, owner: str, record: JobRecord, sealed: bytes) -> None:
+        """For one that is about to fail: as long as its record tells so."""
+        subject = self.names.request(owner, record.id)
+        await self.streams.put(subject, sealed, ttl_s=record.result_ttl_s + LINGER_S)
+
+    async def kept_request(self, owner: str, job_id: str) -> bytes | None:
+        found = await self.streams.latest(self.names.records, self.names.request(owner, job_id))
+        return found.data if found else None
+
+    async def drop_request(self, owner: str, job_id: str) -> None:
+        await self.streams.purge(self.names.records, self.names.request(owner, job_id))
 
     async def waiting(self, owner: str = "*") -> dict[str, Any]:
         return await self.streams.state(self.names.queue, self.names.work(owner))
@@ -162,6 +210,11 @@ class Store:
                 return None
             parts.append(found.data)
         return self.sealer.open(_result_of(record), record.id, b"".join(parts)) if parts else None
+
+
+def _kept(found: Stored) -> Kept:
+    owner = found.subject.split(".")[-2]
+    return Kept(JobRecord.decode(found.data), found.revision, owner, found.stored_at)
 
 
 def _result_of(record: JobRecord) -> str:

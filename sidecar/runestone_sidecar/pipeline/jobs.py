@@ -1,6 +1,6 @@
 """What the edge and the queue tell each other of jobs: requests that are answered later."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from runestone_contract.config import PolicyOverflow
 from runestone_sidecar.config.snapshot import Principal
@@ -37,7 +37,8 @@ class Job:
     status: str  # queued running retrying succeeded failed cancelled expired
     created_s: int
     finished_s: int | None
-    attempts: int
+    attempts: int  # since it was tried anew, where it was
+    retries: int  # how often it was tried anew
     error: str | None = None  # a code: why it did not succeed
     response: JobResponse | None = None
 
@@ -47,3 +48,36 @@ class Accepted:
     job: Job
     position: int  # in the namespace's queue
     eta_s: int
+
+
+@dataclass(frozen=True, slots=True)
+class JobEntry:
+    """A job as an Admin sees it."""
+
+    job: Job  # without its response
+    api_key: str | None  # None: there is none any more whose it would be
+    tenant: str | None
+    max_attempts: int
+    expires_s: int  # its first attempt must have begun by then
+    can_run_anew: bool
+
+
+@dataclass(frozen=True, slots=True)
+class JobQuery:
+    """Which jobs of the namespace."""
+
+    states: frozenset[str] = frozenset()  # none: any
+    api_key: str | None = None  # its name
+    tenant: str | None = None
+    older_s: int | None = None
+    newer_s: int | None = None
+    by_end: bool = False  # the age is since its end, not since it was made
+    limit: int = 100
+    start: int = 1  # where the page before ended
+
+
+@dataclass(slots=True)
+class JobPage:
+    jobs: list[JobEntry] = field(default_factory=list)
+    count: int = 0  # of those that are no more
+    next: int | None = None  # where to go on; None: that was all

@@ -41,7 +41,7 @@ async def begun(store: Store, used: Tools) -> Attempt:
     delivery = await store.streams.next(store.names.queue, consumer)
     assert delivery is not None
     record = Record(request_id="req_1", started_s=0.0, events=used.events)
-    return Attempt(store, OWNER, delivery, Kept(job, revision), record, used)
+    return Attempt(store, OWNER, delivery, Kept(job, revision, OWNER), record, used)
 
 
 async def found(attempt: Attempt) -> Kept:

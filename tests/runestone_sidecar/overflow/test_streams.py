@@ -45,9 +45,9 @@ async def test_a_key_lists_all_of_its_own_and_no_others() -> None:
         for job in jobs:
             await kept.create(OWNER, job)
         await kept.create(kept.owner_of("shop/other"), job_record())
-        found = [each.id async for each in kept.records_of("shop/app")]
+        found = [each.record.id async for each in kept.records_of(OWNER)]
         assert found == [job.id for job in jobs]
-        assert [each async for each in kept.records_of("shop/nobody")] == []
+        assert [each async for each in kept.records_of(kept.owner_of("shop/nobody"))] == []
 
 
 async def test_streams_are_changed_in_place_and_keep_what_they_hold() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import json
 import tempfile
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import httpx
+from nats.aio.client import Client
 
 from runestone_contract.config import Config, Key, KeyOverflow, Limits, Policy, PolicyOverflow
 from runestone_contract.names import OVERFLOW_KEY_ENTRY
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 DEADLINE_S = 45
 SILENCE_S = 3
 OVERFLOW_KEY = base64.b64encode(bytes(range(32))).decode()
+ADMIN_KEY = "sk-rs-admin-0123456789abcdefghijklmnopqrstuvwx"
 ASYNC = {"prefer": "respond-async"}
 ENDS = ("succeeded", "failed", "cancelled", "expired")
 ANSWER = {
@@ -54,6 +57,10 @@ def key(name: str = "app", *, mode: str = "OnRequest", rpm: int | None = None, *
         limits=Limits(requests_per_minute=rpm),
         **more,
     )
+
+
+def admin_key(name: str = "root") -> Key:
+    return key(name, secret=ADMIN_KEY, tenant="ops", roles=("Admin",))
 
 
 @dataclass
@@ -131,6 +138,26 @@ class JobStand:
         count = await asyncio.to_thread(sidecar.metric, "runestone_events_total", type=event)
         assert count is not None
         return count
+
+    async def waiting(self) -> int:
+        """Messages in the queue, as NATS has it."""
+        return int((await self._stream("jobs"))["messages"])
+
+    async def kept(self, what: str) -> int:
+        """How many of the namespace's record, part or request are there."""
+        return int((await self._stream("job-records", f"runestone.shop.jobs.{what}.>"))["messages"])
+
+    async def _stream(self, name: str, subjects: str = ">") -> dict[str, Any]:
+        """Its state, of these subjects alone."""
+        client = Client()
+        await client.connect(self.nats.url)
+        try:
+            asked = f"$JS.API.STREAM.INFO.runestone-{name}-v1-shop"
+            body = json.dumps({"subjects_filter": subjects}).encode()
+            state = json.loads((await client.request(asked, body)).data)["state"]
+        finally:
+            await client.close()
+        return {"messages": sum((state.get("subjects") or {}).values())}
 
     async def queued(self, number: int = 0) -> float | None:
         sidecar = self.sidecars[number]

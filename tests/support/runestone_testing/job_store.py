@@ -27,19 +27,25 @@ OWNER = Store(Streams(Link(())), Names("shop"), SEALER, 0).owner_of("shop/app")
 @asynccontextmanager
 async def job_store(max_bytes: int = 1 << 20) -> AsyncIterator[Store]:
     with nats_server() as server:
-        link = Link((server.url,))
-        task = asyncio.create_task(link.run())
-        try:
-            async with asyncio.timeout(DEADLINE_S):
-                while not link.is_up:
-                    await asyncio.sleep(0.01)
-            made = Store(Streams(link), Names("shop"), SEALER, max_bytes)
+        async with connected(server.url, bytes(32), max_bytes) as made:
             await made.ensure()
             yield made
-        finally:
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
+
+
+@asynccontextmanager
+async def connected(url: str, key: bytes, max_bytes: int = 1 << 20) -> AsyncIterator[Store]:
+    """As a sidecar with that key has it."""
+    link = Link((url,))
+    task = asyncio.create_task(link.run())
+    try:
+        async with asyncio.timeout(DEADLINE_S):
+            while not link.is_up:
+                await asyncio.sleep(0.01)
+        yield Store(Streams(link), Names("shop"), Sealer(key), max_bytes)
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
 
 
 def job_record(**bounds: int) -> JobRecord:
