@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from typing import Final
 
-from runestone_operator.cli import audit, explain, validate, version
+from runestone_operator.cli import audit, explain, jobs, validate, version
 from runestone_operator.cli import compile as compile_command
 from runestone_operator.cli.failure import USAGE, CommandError
 from runestone_operator.cli.run import command as run
@@ -47,7 +47,7 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
-    for command in (run, validate, compile_command, explain, audit, version):
+    for command in (run, validate, compile_command, explain, jobs, audit, version):
         command.add_parser(commands)
     return parser
 
