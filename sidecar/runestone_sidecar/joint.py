@@ -2,12 +2,12 @@
 
 import asyncio
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
 from prometheus_client import CollectorRegistry
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from runestone_sidecar.admit.route import Router
@@ -21,6 +21,7 @@ from runestone_sidecar.edge.generate import SURFACES
 from runestone_sidecar.overflow.service import Overflow, Terms, Work, build_overflow
 from runestone_sidecar.pipeline.execute import Executor
 from runestone_sidecar.settings import Settings
+from runestone_sidecar.telemetry.register import Register
 
 HOLDER_BYTES: Final = 9
 
@@ -72,24 +73,38 @@ def build(settings: Settings, holder: Holder, registry: CollectorRegistry) -> Jo
         sidecars=settings.replicas,
     )
     holder.on_swap(lambda snapshot: ledger.join(snapshot.namespace))
-    registry.register(_Gauges(lambda: link.is_up, limiter))
+    _show(Register(registry), link, limiter)
     return Joint(settings, registry, link, ledger, limiter)
 
 
-class _Gauges(Collector):
-    def __init__(self, is_up: Callable[[], bool], limiter: SharedLimiter) -> None:
-        self._is_up = is_up
+def _show(made: Register, link: Link, limiter: SharedLimiter) -> None:
+    made.gauge(
+        "runestone_nats_up", "1 while there is a connection to NATS.", lambda: float(link.is_up)
+    )
+    made.gauge(
+        "runestone_limits_shared",
+        "1 while limits hold over all sidecars together, 0 while each has its part of them.",
+        lambda: float(limiter.is_shared),
+    )
+    made.gauge(
+        "runestone_limits_members",
+        "Sidecars that are seen to share the limits, this one too.",
+        lambda: limiter.members,
+    )
+    made.gauge(
+        "runestone_limits_sign_age_seconds",
+        "Since a sign of life of this sidecar was acknowledged; beyond RUNESTONE_LEASE_SECONDS the"
+        " others take it for dead.",
+        lambda: limiter.sign_age_s,
+    )
+    made.registry.register(_LedgerCalls(limiter))
+
+
+class _LedgerCalls(Collector):
+    def __init__(self, limiter: SharedLimiter) -> None:
         self._limiter = limiter
 
     def collect(self) -> Iterator[Metric]:
-        yield GaugeMetricFamily(
-            "runestone_nats_up", "1 while there is a connection to NATS.", value=self._is_up()
-        )
-        yield GaugeMetricFamily(
-            "runestone_limits_shared",
-            "1 while limits hold over all sidecars together, 0 while each has its part of them.",
-            value=self._limiter.is_shared,
-        )
         calls = CounterMetricFamily(
             "runestone_limits_ledger_calls",
             "Reads and writes of who holds what of a limit; requests that waited for one.",

@@ -184,7 +184,8 @@ async def test_passing_trouble_is_tried_again_and_given_up_in_the_end() -> None:
         assert (given_up["status"], given_up["attempts"]) == ("failed", 2)
         assert given_up["response"]["status_code"] == 502
         assert given_up["error"]["code"] == "upstream_error"
-        assert stand.sidecars[0].metric("runestone_jobs_dead_letters_total") == 1
+        sidecar, name = stand.sidecars[0], "runestone_jobs_dead_letters_total"
+        assert sidecar.metric(name, reason="upstream_error") == 1
         assert await stand.told("overflow.dead_letter") == 1
 
 

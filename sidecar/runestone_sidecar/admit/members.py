@@ -57,10 +57,10 @@ class Members:
                 del self._heard[holder]
 
     def living(self) -> list[str]:
-        """This one too; in the same order everywhere."""
+        """This one too; in the same order everywhere. For metrics, from another thread too."""
         since_s = self.clock() - self.lease_s
         return sorted(
-            {self.me, *(id_ for id_, heard_s in self._heard.items() if heard_s > since_s)}
+            {self.me, *(id_ for id_, heard_s in [*self._heard.items()] if heard_s > since_s)}
         )
 
     def known(self) -> list[str]:

@@ -11,6 +11,7 @@ Without the ledger each goes on with its part (`permits.usable_alone`), and says
 import asyncio
 import contextlib
 import logging
+import math
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Iterable
@@ -85,6 +86,17 @@ class SharedLimiter:
     @property
     def is_shared(self) -> bool:
         return self._books.is_shared
+
+    @property
+    def members(self) -> int:
+        """Sidecars that are seen to share the limits, this one too."""
+        return len(self._members.living())
+
+    @property
+    def sign_age_s(self) -> float:
+        """Since this one's own sign of life was acknowledged last; NaN: none was yet."""
+        at_s = self._members.confirmed_s
+        return self._clock() - at_s if at_s >= 0 else math.nan
 
     @property
     def counts(self) -> Counter[str]:

@@ -87,7 +87,9 @@ class Administration:
         with answering(self.space) as store:
             page = JobPage()
             async for kept in self._matching(store, query, page):
-                page.count += await _erase(store, kept)
+                if await _erase(store, kept):
+                    self.metrics.purged.inc()
+                    page.count += 1
                 if page.count >= query.limit:
                     page.next = kept.revision + 1
                     break

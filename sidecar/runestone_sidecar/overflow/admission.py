@@ -21,6 +21,7 @@ from runestone_sidecar.config.snapshot import Principal, Snapshot
 from runestone_sidecar.errors import BadRequest, GatewayError, Internal, LimitReached, Unauthorized
 from runestone_sidecar.overflow.attempt import Attempt, Tools
 from runestone_sidecar.overflow.envelope import Envelope, decode_request
+from runestone_sidecar.overflow.metrics import EXHAUSTED
 from runestone_sidecar.overflow.names import Brought, read_message_id
 from runestone_sidecar.overflow.record import (
     CANCELLED,
@@ -44,7 +45,6 @@ LOST_RACE_S: Final = 1.0
 MISSED: Final = 3  # deliveries without a record until there is none
 LONGEST_WAIT_S: Final = 30.0  # for room: limits may be raised, and others give theirs back
 SHORTEST_WAIT_S: Final = 0.05
-EXHAUSTED: Final = "attempts_exhausted"
 METHOD: Final = "JOB"  # in the access line
 
 log = logging.getLogger(__name__)
@@ -193,9 +193,9 @@ class Admission:
         except WrongRevision:
             await store.streams.nak(delivery, delay_s=LOST_RACE_S)
             return 0.0
-        self.tools.metrics.ended.labels(state).inc()
+        self.tools.metrics.has_ended(ended)
         if error == EXHAUSTED:
-            self.tools.metrics.dead_letters.inc()
+            self.tools.metrics.dead_letters.labels(error).inc()
             self.tools.events.emit(EventType.OVERFLOW_DEAD_LETTER, reason=error)
         await store.streams.ack(delivery)
         return 0.0

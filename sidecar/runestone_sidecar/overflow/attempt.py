@@ -23,7 +23,7 @@ from runestone_sidecar.errors import (
     RateLimited,
 )
 from runestone_sidecar.overflow.envelope import encode_result
-from runestone_sidecar.overflow.metrics import OverflowMetrics
+from runestone_sidecar.overflow.metrics import OverflowMetrics, reason_of
 from runestone_sidecar.overflow.record import FAILED, RETRYING, SUCCEEDED
 from runestone_sidecar.overflow.store import Kept, Store
 from runestone_sidecar.pipeline.execute import Executor, StreamedReply
@@ -65,13 +65,15 @@ class Attempt:
 
     async def run(self, work: Plan | GatewayError) -> None:
         """`work` may be why there is nothing to call. When cancelled, the job is given back."""
-        self.tools.metrics.attempts.inc()
+        metrics, job = self.tools.metrics, self.mine.record
+        metrics.begun(job)
+        metrics.leases[job.id] = time.monotonic()
         self.tools.events.emit(EventType.OVERFLOW_DRAIN_START, self.record)
         started_s = time.monotonic()
         try:
             outcome = await self._watched(self._outcome(work))
             if outcome is None:
-                self.tools.metrics.fenced.inc()
+                metrics.fenced.inc()
                 await self._settle_ended()
                 return
             self.tools.took(time.monotonic() - started_s)
@@ -79,6 +81,8 @@ class Attempt:
         except asyncio.CancelledError:
             await self._give_back()
             raise
+        finally:
+            metrics.leases.pop(job.id, None)
 
     # -- the call --
 
@@ -142,6 +146,7 @@ class Attempt:
             if kept is None or kept.revision != self.mine.revision:
                 return False
             await self.store.streams.keep(self.delivery)
+            self.tools.metrics.leases[self.mine.record.id] = time.monotonic()
         except BrokerError:
             return True  # nobody can tell now; writing will
         return True
@@ -159,7 +164,7 @@ class Attempt:
             return
         code = error.code or error.type
         if is_passing(error):
-            self.tools.metrics.dead_letters.inc()
+            self.tools.metrics.dead_letters.labels(reason_of(error)).inc()
             self.tools.events.emit(EventType.OVERFLOW_DEAD_LETTER, self.record, reason=code)
         await self._end(FAILED, response_to(error, self.record), code)
 
@@ -176,7 +181,7 @@ class Attempt:
             await self.store.write(self.owner, replace(ended, parts=parts), self.mine.revision)
 
         if await self._written(write, state):
-            self.tools.metrics.ended.labels(state).inc()
+            self.tools.metrics.has_ended(ended)
             self.tools.events.emit(EventType.OVERFLOW_DRAIN_STOP, self.record, reason=error or None)
             await self._acknowledge()
             if ended.attempt > 1 and not ended.can_run_anew:  # kept by who lost it, or before

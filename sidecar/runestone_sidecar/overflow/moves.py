@@ -53,7 +53,7 @@ class Moves:
                 await self.store.write(kept.owner, cancelled, kept.revision)
             except WrongRevision:
                 continue
-            self.metrics.ended.labels(CANCELLED).inc()
+            self.metrics.has_ended(cancelled)
             await self.store.streams.tell(self.store.names.wake)
             await self._forget_request(kept)
             return replace(kept, record=cancelled)
@@ -69,7 +69,7 @@ class Moves:
             await self.store.write(kept.owner, ended, kept.revision)
         except WrongRevision:
             return False
-        self.metrics.ended.labels(EXPIRED).inc()
+        self.metrics.has_ended(ended)
         if message is not None:
             await self.store.remove(message)
         return True
@@ -111,6 +111,7 @@ class Moves:
             queued = record.anew(seq)
             with contextlib.suppress(WrongRevision):  # it is running by now, say
                 await store.write(kept.owner, queued, kept.revision)
+                self.metrics.retried.inc()
                 await store.streams.tell(store.names.wake)
                 return replace(kept, record=queued)
         raise QueueUnavailable

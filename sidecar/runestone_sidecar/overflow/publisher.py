@@ -85,7 +85,8 @@ class Publisher:
             await self._make_room(store, owner, submission)
             record = await self._create(store, owner, record)
         try:
-            await store.enqueue(owner, record, store.seal_request(job_id, request))
+            with self.metrics.publish.time():
+                await store.enqueue(owner, record, store.seal_request(job_id, request))
         except (Refused, Away) as error:
             if submission.idempotency_key is None:  # else another replica may have promised it
                 await _forget(store, owner, job_id)

@@ -99,6 +99,11 @@ class JobRecord:
         return Brought(self.id, self.created_ms, self.run)
 
     @property
+    def since_ms(self) -> int:
+        """When it was queued, the last time."""
+        return self.queued_ms or self.created_ms
+
+    @property
     def can_run_anew(self) -> bool:
         """It ended so that its request was kept."""
         return self.state in {FAILED, EXPIRED} and self.error != UNREADABLE
@@ -116,7 +121,7 @@ class JobRecord:
             run=self.run + 1,
             spent=self.attempt,
             queued_ms=queued_ms,
-            deadline_ms=queued_ms + self.deadline_ms - (self.queued_ms or self.created_ms),
+            deadline_ms=queued_ms + self.deadline_ms - self.since_ms,
             worker="",
             seq=seq,
             parts=0,

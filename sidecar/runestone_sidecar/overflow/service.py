@@ -77,6 +77,7 @@ class Overflow:
 def build_overflow(link: Link, work: Work, registry: CollectorRegistry, terms: Terms) -> Overflow:
     metrics = OverflowMetrics(registry)
     space = Space(Streams(link), work.holder, terms.max_bytes, terms.silence_s)
+    metrics.open.set_function(lambda: space.store is not None)
     pace = Pace(at_once=max(1, terms.at_once))
     tools = Tools(work.executor, metrics, work.close, work.events, work.rng, pace.took)
     admission = Admission(work.holder, work.router, work.limiter, work.surfaces, tools)

@@ -11,11 +11,11 @@ import time
 from collections import deque
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Final
+from typing import Final
 
 from runestone_sidecar.broker.streams import BrokerError, Delivery, Missing
 from runestone_sidecar.overflow.admission import Admission, Admitted
-from runestone_sidecar.overflow.metrics import OverflowMetrics
+from runestone_sidecar.overflow.metrics import AWAY, LEAVING, OFF, SERVING, OverflowMetrics
 from runestone_sidecar.overflow.space import Space
 from runestone_sidecar.overflow.store import Store
 
@@ -49,6 +49,8 @@ class Worker:
                 store = self.space.store
                 if store is None:
                     self._of = None
+                    self.metrics.show_nothing()
+                    self.metrics.worker_is(AWAY if self.at_once else OFF)
                     await self._rest(BUSY_LOOK_S)
                     continue
                 try:
@@ -66,6 +68,7 @@ class Worker:
     def leave(self) -> None:
         """Take no more."""
         self._leaving = True
+        self.metrics.worker_is(LEAVING)
         self._wake.set()
 
     async def finish(self, within_s: float) -> None:
@@ -86,10 +89,11 @@ class Worker:
         if self._of is not store:
             self._of = store
             self._consumers.clear()
+        self.metrics.worker_is(SERVING if self.at_once else OFF)
         while self.space.store is store and not self._leaving:
             self._wake.clear()
             state = await store.waiting()
-            self._show(state)
+            self.metrics.show(state, _age_s(state["first_ts"]) if state["messages"] else 0.0)
             owners = [subject.rpartition(".")[2] for subject in state.get("subjects") or {}]
             await self._take_turns(store, owners)
             waiting = state["messages"] > len(self._running)
@@ -163,10 +167,6 @@ class Worker:
                 await self._wake.wait()
         except TimeoutError:
             return
-
-    def _show(self, state: dict[str, Any]) -> None:
-        self.metrics.depth.set(state["messages"])
-        self.metrics.age.set(_age_s(state["first_ts"]) if state["messages"] else 0)
 
 
 def _age_s(stamp: str) -> float:
