@@ -56,6 +56,12 @@ class Metrics:
             "When a configuration was last written.",
             registry=registry,
         )
+        self.rotations = Counter(
+            "runestone_operator_key_rotations_total",
+            "Generated client keys that were replaced.",
+            ("cause",),
+            registry=registry,
+        )
         self.repairs = Counter(
             "runestone_operator_repairs_total",
             "Managed objects that another hand had changed and that were put right.",

@@ -43,5 +43,7 @@ def operator(
 
 @pytest.fixture
 def namespace(cluster: Cluster, request: pytest.FixtureRequest) -> str:
-    name = request.node.originalname.removeprefix("test_").replace("_", "-")[:50].rstrip("-")
+    name = (
+        request.node.originalname.removeprefix("test_").lower().replace("_", "-")[:50].rstrip("-")
+    )
     return cluster.create_namespace(name)

@@ -30,6 +30,7 @@ from runestone_operator.publish.client_key import create_client_key, needs_key
 from runestone_operator.publish.kube import Kube
 from runestone_operator.publish.publisher import Publisher
 from runestone_operator.reconcile.publishing import Publishing
+from runestone_operator.reconcile.rotation import Rotation
 from runestone_operator.reconcile.state import World
 from runestone_operator.watch import resync as resync_module
 from runestone_operator.watch.canary import Canary, Patience, sing
@@ -202,12 +203,12 @@ async def test_a_key_that_is_there_is_taken_as_it_is(
     made = parse(body(cluster.apply(key(namespace))))
     assert isinstance(made, ApiKey)
     cache = Cache()
-    await create_client_key(kube, cache, made)
+    await create_client_key(kube, cache, made, 0)
     before = cluster.secret_values(namespace, "client-api-key")
 
     later = Cache()
     assert needs_key(made, later)
-    await create_client_key(kube, later, made)
+    await create_client_key(kube, later, made, 0)
 
     assert cluster.secret_values(namespace, "client-api-key") == before
     assert later.secret(namespace, "client-api-key") == cache.secret(namespace, "client-api-key")
@@ -224,7 +225,7 @@ async def test_a_namespace_that_ends_in_the_middle_is_let_go(
     ):
         world.cache.put(build_view(kind, document))
     cluster.delete("Namespace", None, namespace)
-    publishing = Publishing(world, deliver=lambda _: None, report=lambda _: None)
+    publishing = Publishing(world, Rotation(world), deliver=lambda _: None, report=lambda _: None)
 
     await publishing.run(namespace)
 
@@ -336,7 +337,6 @@ def test_the_role_is_no_wider_than_it_says(cluster: Cluster) -> None:
     assert may("list", "secrets", "-A")
     for refused in (
         ("update", "secrets", "-A"),
-        ("patch", "secret/openai", "-n", "default"),
         ("delete", "secret/client-api-key", "-n", "default"),
         ("patch", "configmap/other", "-n", "default"),
         ("patch", "configmap/runestone-operator-canary", "-n", "default"),
@@ -354,3 +354,38 @@ def test_the_role_is_no_wider_than_it_says(cluster: Cluster) -> None:
     ):
         assert not may(*refused), refused
     eventually("canary", lambda: may("patch", "configmap/runestone-operator-canary", "-n", SYSTEM))
+
+
+def test_of_secrets_it_may_change_those_alone_that_are_its_to_change(
+    cluster: Cluster, namespace: str
+) -> None:
+    """RBAC cannot say it, an admission policy does."""
+    user = cluster.api.kubeconfig(token=cluster.api.token_for(OPERATOR))
+    owner = {"apiVersion": "runestone.dev/v1alpha1", "kind": "ApiKey", "name": "client", "uid": "u"}
+    for name, owners in (
+        ("runestone-credentials", []),
+        ("client-api-key", [owner | {"controller": True}]),
+        ("free-api-key", []),
+        ("other-api-key", [owner | {"controller": True}]),
+        ("openai", [owner | {"controller": True}]),
+        ("cert-api-key", [owner | {"name": "cert", "kind": "Certificate", "controller": True}]),
+        ("loose-api-key", [owner | {"name": "loose"}]),
+    ):
+        document = secret(namespace, name)
+        document["metadata"]["ownerReferences"] = owners
+        cluster.apply(document)
+    cluster.apply(secret(SYSTEM, "runestone-token"))
+
+    def may_change(name: str, where: str = namespace) -> bool:
+        patch = '{"metadata":{"labels":{"a":"b"}}}'
+        arguments = ("secret", name, "-n", where, "--type=merge", "-p", patch, "--dry-run=server")
+        done = cluster.api.kubectl("patch", *arguments, kubeconfig=user)
+        assert done.returncode == 0 or "changes the Secrets of sidecars" in done.stderr, done.stderr
+        return done.returncode == 0
+
+    eventually("it is enforced", lambda: not may_change("openai"))
+    assert may_change("runestone-credentials")
+    assert may_change("client-api-key")
+    for name in ("free", "other", "cert", "loose"):
+        assert not may_change(f"{name}-api-key"), name
+    assert not may_change("runestone-token", SYSTEM)

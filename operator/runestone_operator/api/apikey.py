@@ -87,7 +87,7 @@ class Rotation(ApiModel):
     interval: PositiveDuration | None = None
     """Time after which a new key is generated, at least 1m; when left out, only by annotation."""
     overlap: Duration = Duration("24h")
-    """How long the old key works beside the new one."""
+    """How long the old key works beside the new one; with 0s a rotation ends all earlier keys."""
 
     @rule(
         duration_order("self.overlap", "<", "self.interval"),
@@ -178,8 +178,9 @@ class ApiKeySpec(ApiModel):
     service_accounts: Annotated[tuple[ObjectName, ...], Field(max_length=64), SetList()] = ()
     """Pods running as one of these service accounts need send no key at all."""
     secret_ref: SecretKeyRef | None = None
-    """A key of your own: `sk-` and at least 24 characters in all. When left out, one is generated
-    into the Secret <name>-api-key."""
+    """A key of your own: `sk-` and at least 24 characters in all. Replaced in its Secret, the old
+    one ceases to work at once, unless the Secret holds it beside, under `<key>.previous`. When left
+    out, a key is generated into the Secret <name>-api-key."""
     limits: Limits | None = None
     """How much the key may use; when left out, as much as the providers give."""
     rotation: Rotation | None = None

@@ -103,6 +103,7 @@ KINDS = (
             AGE,
             Column("Secret", ".status.secretName", wide=True),
             Column("Expires", ".spec.expiresAt", wide=True),
+            Column("Previous-Until", ".status.previousKeyExpiresAt", wide=True),
             REASON,
             MESSAGE,
         ),

@@ -14,8 +14,6 @@ from runestone_operator.api.resource import ApiKey, ProviderPool, Resource, Rout
 PENDING: Final[dict[str, tuple[tuple[str, ...], ...]]] = {
     ProviderPool.kind: (),
     ApiKey.kind: (
-        ("metadata", "annotations", "runestone.dev/rotate"),
-        ("spec", "rotation"),
         ("spec", "overflow", "webhooks"),
         ("spec", "signing"),
     ),

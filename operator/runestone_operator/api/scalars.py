@@ -148,6 +148,10 @@ class Timestamp(Scalar):
         """Whole seconds in UTC, as Kubernetes writes its own times."""
         return cls(when.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"))
 
+    @classmethod
+    def of_epoch_s(cls, epoch_s: int) -> Self:
+        return cls.of(datetime.fromtimestamp(epoch_s, UTC))
+
     @property
     def when(self) -> datetime:
         return datetime.fromisoformat(self)

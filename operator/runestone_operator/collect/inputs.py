@@ -1,12 +1,14 @@
 """From what is known of the cluster to what the compiler is given for one namespace."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TypeVar
 
+from runestone_contract.config import KeyHash
 from runestone_operator.api.load import Rejected
 from runestone_operator.api.providerpool import SharedWith
 from runestone_operator.api.resource import ApiKey, ProviderPool, RoutingPolicy
 from runestone_operator.collect.cache import Cache
+from runestone_operator.collect.history import KeyHistory, retired_hashes
 from runestone_operator.collect.published import Lines
 from runestone_operator.collect.views import ResourceView, View
 from runestone_operator.compiler.inputs import Inputs, SecretFacts, key_secret, wanted_secrets
@@ -15,7 +17,15 @@ from runestone_operator.kinds import KEY, POLICY, POOL, RESOURCES
 R = TypeVar("R", ProviderPool, ApiKey, RoutingPolicy)
 
 
-def collect_inputs(cache: Cache, namespace: str, previous: Lines) -> Inputs:
+def collect_inputs(
+    cache: Cache,
+    namespace: str,
+    previous: Lines,
+    *,
+    now_s: float,
+    coming: Mapping[str, KeyHash] | None = None,
+) -> Inputs:
+    """`coming`, by ApiKey, are keys that sidecars are to know before their Secret holds them."""
     keys = _parsed(cache.resources(KEY, namespace), ApiKey)
     pools = _parsed(cache.resources(POOL, namespace), ProviderPool)
     foreign = [pool for pool in shared_pools(cache) if pool.meta.namespace != namespace]
@@ -30,7 +40,28 @@ def collect_inputs(cache: Cache, namespace: str, previous: Lines) -> Inputs:
         unparsed=list(_unparsed(cache, namespace)),
         previous=previous,
         displaced_keys=frozenset(key.meta.name for key in keys if is_displaced(key, cache)),
+        beside=dict(_beside(cache, keys, now_s, coming or {})),
     )
+
+
+def history_of(key: ApiKey, cache: Cache) -> KeyHistory | None:
+    """None where the operator has made no key, or not for this ApiKey."""
+    if key.spec.secret_ref is not None:
+        return None
+    there = cache.secret(key.meta.namespace, key_secret(key).name)
+    return there.history if there and there.owner_uid == key.meta.uid else None
+
+
+def _beside(
+    cache: Cache, keys: Iterable[ApiKey], now_s: float, coming: Mapping[str, KeyHash]
+) -> Iterator[tuple[str, tuple[KeyHash, ...]]]:
+    for key in keys:
+        history, name = history_of(key, cache), key.meta.name
+        hashes = list(retired_hashes(history, now_s)) if history else []
+        if name in coming:
+            hashes.insert(0, coming[name])
+        if hashes:
+            yield name, tuple(hashes)
 
 
 def shared_pools(cache: Cache) -> Iterator[ProviderPool]:

@@ -6,7 +6,7 @@ of Secrets stop here: what goes on is facts about them (a hash, a length), never
 
 import base64
 import binascii
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -17,8 +17,9 @@ from runestone_contract.names import (
     MANAGED_BY_LABEL,
 )
 from runestone_operator.api.load import Rejected, parse
-from runestone_operator.api.resource import Resource
-from runestone_operator.compiler.inputs import ValueFact, fact_of
+from runestone_operator.api.resource import ApiKey, Resource
+from runestone_operator.collect.history import KeyHistory, epoch_s, parse_history
+from runestone_operator.compiler.inputs import GENERATED_KEY_SUFFIX, ValueFact, fact_of
 from runestone_operator.kinds import (
     CONFIG_MAP,
     NAMESPACE,
@@ -53,6 +54,7 @@ class SecretView(View):
     facts: Mapping[str, ValueFact]
     owner_uid: str | None  # of the object that controls it
     is_managed: bool
+    history: KeyHistory | None = None  # of the client key in it, where an ApiKey controls it
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +67,8 @@ class PodView(View):
     ip: str | None
     is_running: bool  # and not about to end
     marks: Mapping[str, str]  # the annotations that wake kubelet
+    created_s: int = 0
+    env_secrets: frozenset[str] = frozenset()  # generated keys that its containers got at start
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +108,7 @@ def _secret(head: _Head, body: Body) -> View:
         facts=_facts(body.get("data") or {}),
         owner_uid=_controller(meta),
         is_managed=_is_managed(meta),
+        history=parse_history(meta) if _controller(meta, ApiKey.kind) else None,
     )
 
 
@@ -119,6 +124,8 @@ def _pod(head: _Head, body: Body) -> View:
         ip=status.get("podIP") or None,
         is_running=status.get("phase") == "Running" and "deletionTimestamp" not in meta,
         marks={name: value for name, value in annotations.items() if name in MARKS},
+        created_s=epoch_s(meta.get("creationTimestamp")),
+        env_secrets=frozenset(_env_secrets(body.get("spec") or {})),
     )
 
 
@@ -150,9 +157,26 @@ def secret_value(text: str | None) -> bytes:
         return b""
 
 
-def _controller(meta: Mapping[str, Any]) -> str | None:
-    owners = meta.get("ownerReferences") or ()
-    return next((str(owner["uid"]) for owner in owners if owner.get("controller")), None)
+def _controller(meta: Mapping[str, Any], kind: str | None = None) -> str | None:
+    """The uid of the object that controls this one, if it is of that kind."""
+    for owner in meta.get("ownerReferences") or ():
+        if owner.get("controller") and kind in {None, owner.get("kind")}:
+            return str(owner["uid"])
+    return None
+
+
+def _env_secrets(spec: Mapping[str, Any]) -> Iterator[str]:
+    """What a container got into its environment stays as it was until it is started anew."""
+    for container in (*(spec.get("containers") or ()), *(spec.get("initContainers") or ())):
+        refs = [
+            *(
+                (each.get("valueFrom") or {}).get("secretKeyRef")
+                for each in container.get("env") or ()
+            ),
+            *(each.get("secretRef") for each in container.get("envFrom") or ()),
+        ]
+        names = (str(ref.get("name", "")) for ref in refs if ref)
+        yield from (name for name in names if name.endswith(GENERATED_KEY_SUFFIX))
 
 
 def _is_managed(meta: Mapping[str, Any]) -> bool:

@@ -100,4 +100,5 @@ def _surroundings(inputs: Inputs, pools: PoolSet, policies: PolicySet) -> Surrou
         unusable_policies=frozenset(policies.broken) - policies.kept.keys(),
         credential_hashes=frozenset[str]().union(*(pool.credential_hashes for pool in offered)),
         models=pools.catalogue.models,
+        beside=inputs.beside,
     )

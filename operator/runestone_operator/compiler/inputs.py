@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+from runestone_contract.config import KeyHash
 from runestone_contract.names import KEY_PREFIX_LENGTH
 from runestone_operator.api.load import Rejected
 from runestone_operator.api.refs import SecretKeyRef
@@ -20,6 +21,7 @@ _HEADER_VALUE = re.compile(rb"[!-~]+")
 
 GENERATED_KEY_SUFFIX: Final = "-api-key"
 GENERATED_KEY_ENTRY: Final = "api-key"
+PREVIOUS_SUFFIX: Final = ".previous"  # of a brought key's entry: one that is let in beside it
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +76,8 @@ class Inputs:
     previous: Mapping[str, bytes] = field(default_factory=dict)  # "kind id" -> line in force
     # ApiKeys whose generated key has no place: a Secret of that name is there and is not theirs.
     displaced_keys: frozenset[str] = frozenset()
+    # ApiKey -> what it lets in beside the generated key in its Secret, for the time of a rotation.
+    beside: Mapping[str, tuple[KeyHash, ...]] = field(default_factory=dict)
 
 
 def key_secret(key: ApiKey) -> SecretSource:
@@ -82,6 +86,14 @@ def key_secret(key: ApiKey) -> SecretSource:
     if ref := key.spec.secret_ref:
         return SecretSource(namespace, ref.name, ref.key)
     return SecretSource(namespace, key.meta.name + GENERATED_KEY_SUFFIX, GENERATED_KEY_ENTRY)
+
+
+def previous_key(key: ApiKey) -> SecretSource | None:
+    """Where the team that brought a key may leave the one from before, for as long as it works."""
+    if key.spec.secret_ref is None:
+        return None
+    source = key_secret(key)
+    return SecretSource(source.namespace, source.name, source.key + PREVIOUS_SUFFIX)
 
 
 def further_secrets(key: ApiKey) -> list[tuple[str, SecretKeyRef]]:

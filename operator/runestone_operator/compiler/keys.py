@@ -4,7 +4,7 @@ Fails closed. A key or a service account belongs to the oldest ApiKey that names
 one's state: a newer one never inherits it, and rights are never added up.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -12,7 +12,9 @@ from runestone_contract import config as wire
 from runestone_operator.api.apikey import Budget, KeyOverflow, Limits
 from runestone_operator.api.pending import pending_note
 from runestone_operator.api.resource import ApiKey
+from runestone_operator.api.scalars import Timestamp
 from runestone_operator.api.status import ApiKeyStatus
+from runestone_operator.compiler.beside import allowed_beside, hashes_beside
 from runestone_operator.compiler.credentials import find_value, source_of
 from runestone_operator.compiler.globs import unmatched
 from runestone_operator.compiler.inputs import Secrets, ValueFact, further_secrets, key_secret
@@ -41,6 +43,7 @@ class Surroundings:
     policies: frozenset[str]  # names of those in the configuration
     unusable_policies: frozenset[str]  # names of those that exist, but cannot be read
     credential_hashes: frozenset[str]  # of providers
+    beside: Mapping[str, tuple[wire.KeyHash, ...]]  # see Inputs
     models: frozenset[str]  # an alias is not among them: it gives no right that its model lacks
 
 
@@ -67,6 +70,7 @@ class CompiledKey:
         return ApiKeyStatus(
             key_prefix=self.fact.prefix if self.fact else None,
             secret_name=key_secret(self.key).name,
+            previous_key_expires_at=_last_expiry(self.record.hashes) if self.record else None,
         )
 
 
@@ -99,7 +103,9 @@ def _compile(key: ApiKey, around: Surroundings, claims: _Claims) -> CompiledKey:
             )
             conflicts.insert(0, Problem(Reason.DUPLICATE_KEY, message))
         else:
-            record = _record(key, fact, policy, accounts)
+            beside, wrong = _beside(key, fact, around, claims)
+            problems += wrong
+            record = _record(key, fact, beside, policy, accounts)
     return CompiledKey(
         key=key,
         record=record,
@@ -136,6 +142,31 @@ def _client_key(key: ApiKey, around: Surroundings) -> ValueFact | Problem:
     return found
 
 
+def _beside(
+    key: ApiKey, fact: ValueFact, around: Surroundings, claims: _Claims
+) -> tuple[list[wire.KeyHash], list[Problem]]:
+    asked = list(hashes_beside(key, around.beside, around.secrets))
+    problems = [item for item in asked if isinstance(item, Problem)]
+    wanted = [item for item in asked if isinstance(item, wire.KeyHash)]
+    hashes: list[wire.KeyHash] = []
+    for item in allowed_beside(wanted, fact.sha256, around.credential_hashes):
+        if isinstance(item, Problem):
+            problems.append(item)
+            continue
+        holder = claims.hashes.setdefault(item.sha256, key.meta.name)
+        if holder == key.meta.name:
+            hashes.append(item)
+            continue
+        message = f'ApiKey "{holder}", which is older, has a previous key of this one: it stays its'
+        problems.append(Problem(Reason.DUPLICATE_KEY, message))
+    return hashes, problems
+
+
+def _last_expiry(hashes: Iterable[wire.KeyHash]) -> Timestamp | None:
+    ends_s = [each.not_after_s for each in hashes if each.not_after_s is not None]
+    return Timestamp.of_epoch_s(max(ends_s)) if ends_s else None
+
+
 def _policy(key: ApiKey, around: Surroundings) -> tuple[str | None, list[Problem]]:
     ref = key.spec.routing_policy_ref
     if ref is None:
@@ -170,13 +201,17 @@ def _claim_accounts(key: ApiKey, claims: _Claims) -> tuple[tuple[str, ...], list
 
 
 def _record(
-    key: ApiKey, fact: ValueFact, policy: str | None, accounts: tuple[str, ...]
+    key: ApiKey,
+    fact: ValueFact,
+    beside: Iterable[wire.KeyHash],
+    policy: str | None,
+    accounts: tuple[str, ...],
 ) -> wire.Key:
     spec = key.spec
     return wire.Key(
         id=f"{key.meta.namespace}/{key.meta.name}",
         tenant=spec.tenant,
-        hashes=(wire.KeyHash(sha256=fact.sha256),),
+        hashes=(wire.KeyHash(sha256=fact.sha256), *beside),
         enabled=spec.enabled,
         expires_at_s=spec.expires_at.epoch_ms // 1000 if spec.expires_at else None,
         roles=tuple(role.value for role in spec.roles),

@@ -1,17 +1,19 @@
-"""Kubernetes Events for transitions of conditions: what `kubectl describe` shows.
+"""Kubernetes Events for transitions of conditions and for what people have to do: what `kubectl
+describe` shows.
 
-An Event's name follows from the transition, so that one transition makes one Event, whoever tells
-it and however often. It repeats a condition's message, which holds no secret.
+An Event's name follows from what it tells, so that one thing makes one Event, whoever tells it and
+however often. It repeats a condition's message or names objects, and holds no secret.
 """
 
 import hashlib
 import logging
+from dataclasses import dataclass
 from typing import Any
 
 from runestone_contract.names import GROUP, MANAGED_BY
-from runestone_operator.api.resource import API_VERSION
+from runestone_operator.api.scalars import Timestamp
 from runestone_operator.api.status import Condition
-from runestone_operator.collect.views import ResourceView
+from runestone_operator.collect.views import View
 from runestone_operator.errors import ConflictError, KubeError
 from runestone_operator.kinds import EVENT
 from runestone_operator.publish.kube import Kube
@@ -23,33 +25,53 @@ NOTE_LIMIT = 1000
 CONTROLLER = f"{GROUP}/{MANAGED_BY}"
 
 
-async def post_event(kube: Kube, view: ResourceView, condition: Condition) -> None:
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """Something to tell of an object, once."""
+
+    identity: tuple[str, ...]  # beside the object's: the same is not told again
+    at: Timestamp
+    action: str
+    reason: str
+    note: str
+    is_warning: bool = False
+
+
+async def post_event(kube: Kube, view: View, notice: Notice) -> None:
     """An Event that cannot be posted is a pity, and no reason to do anything again."""
     try:
-        await kube.create(EVENT, build_event(view, condition))
+        await kube.create(EVENT, build_event(view, notice))
     except ConflictError:
         return
     except KubeError as error:
         log.warning("event not posted", extra={"namespace": view.namespace, "error": str(error)})
 
 
-def build_event(view: ResourceView, condition: Condition) -> dict[str, Any]:
-    identity = "/".join(
-        [view.uid, condition.type, condition.status, condition.last_transition_time]
+def notice_of(condition: Condition) -> Notice:
+    return Notice(
+        identity=(condition.type, condition.status, condition.last_transition_time),
+        at=condition.last_transition_time,
+        action=condition.type,
+        reason=condition.reason,
+        note=f"{condition.type}={condition.status}: {condition.message}",
+        is_warning=is_bad_news(condition),
     )
+
+
+def build_event(view: View, notice: Notice) -> dict[str, Any]:
+    identity = "/".join([view.uid, *notice.identity])
     suffix = hashlib.sha256(identity.encode()).hexdigest()[:16]
-    time = str(condition.last_transition_time).replace("Z", ".000000Z")
     return {
         "metadata": {"namespace": view.namespace, "name": f"{view.name}.{suffix}"},
-        "eventTime": time,
+        "eventTime": str(notice.at).replace("Z", ".000000Z"),
         "reportingController": CONTROLLER,
         "reportingInstance": MANAGED_BY,
-        "action": condition.type,
-        "reason": condition.reason,
-        "type": "Warning" if is_bad_news(condition) else "Normal",
-        "note": f"{condition.type}={condition.status}: {condition.message}"[:NOTE_LIMIT],
+        "action": notice.action,
+        "reason": notice.reason,
+        "type": "Warning" if notice.is_warning else "Normal",
+        "note": notice.note[:NOTE_LIMIT],
         "regarding": {
-            "apiVersion": API_VERSION,
+            "apiVersion": view.kind.api_version,
             "kind": view.kind.name,
             "namespace": view.namespace,
             "name": view.name,

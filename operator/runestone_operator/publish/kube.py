@@ -124,6 +124,10 @@ class Kube:
         body = {"data": dict.fromkeys(entries)}
         return await self._merge("trim", kind, kind.path(namespace, name), body)
 
+    async def patch(self, kind: Kind, namespace: str, name: str, patch: Manifest) -> Manifest:
+        """Raises ConflictError where it names a version and that is not the newest."""
+        return await self._merge("patch", kind, kind.path(namespace, name), patch)
+
     async def _merge(self, verb: str, kind: Kind, path: str, body: Manifest) -> Manifest:
         return await self._ask(
             _Request(

@@ -19,6 +19,7 @@ from runestone_contract.names import (
     shard_file,
 )
 from runestone_operator.api.resource import API_VERSION, ApiKey
+from runestone_operator.collect.history import KeyHistory
 from runestone_operator.compiler.inputs import GENERATED_KEY_ENTRY, key_secret
 
 Manifest = dict[str, Any]
@@ -65,7 +66,7 @@ def overflow_key_manifest(namespace: str, value: bytes) -> Manifest:
     }
 
 
-def client_key_manifest(key: ApiKey, value: str) -> Manifest:
+def client_key_manifest(key: ApiKey, value: str, history: KeyHistory) -> Manifest:
     """The Secret of a generated key. It goes when its ApiKey goes: no finalizer is needed."""
     meta = key.meta
     owner = {
@@ -76,12 +77,24 @@ def client_key_manifest(key: ApiKey, value: str) -> Manifest:
         "controller": True,
     }
     return {
-        "metadata": _metadata(meta.namespace, key_secret(key).name) | {"ownerReferences": [owner]},
+        "metadata": _metadata(meta.namespace, key_secret(key).name)
+        | {"ownerReferences": [owner], "annotations": history.annotations()},
         "type": "Opaque",
-        "data": {
-            GENERATED_KEY_ENTRY: _encoded(value.encode()),
-            BASE_URL_ENTRY: _encoded(BASE_URL.encode()),
-        },
+        "data": _client_key_data(value),
+    }
+
+
+def new_client_key_patch(value: str, history: KeyHistory, version: int) -> Manifest:
+    """The whole of a rotation in one write, which the API server refuses if the Secret is not
+    as of this version any more."""
+    meta = {"resourceVersion": str(version), "annotations": history.annotations()}
+    return {"metadata": meta, "data": _client_key_data(value)}
+
+
+def _client_key_data(value: str) -> Manifest:
+    return {
+        GENERATED_KEY_ENTRY: _encoded(value.encode()),
+        BASE_URL_ENTRY: _encoded(BASE_URL.encode()),
     }
 
 

@@ -6,6 +6,7 @@ from runestone_contract.names import CONFIG_ANNOTATION, CREDENTIALS_ANNOTATION
 from runestone_operator.publish.sidecars import Sidecars, nudge
 from runestone_operator.reconcile.fleet import Rollout
 from runestone_operator.reconcile.publishing import MarkAll
+from runestone_operator.reconcile.rotation import Rotation
 from runestone_operator.reconcile.state import World
 
 FIRST_S: Final = 0.1
@@ -14,10 +15,20 @@ GROWTH: Final = 1.6
 
 
 class Delivery:
-    def __init__(self, world: World, sidecars: Sidecars, *, report: MarkAll) -> None:
+    def __init__(
+        self,
+        world: World,
+        sidecars: Sidecars,
+        rotation: Rotation,
+        *,
+        report: MarkAll,
+        publish: MarkAll,
+    ) -> None:
         self._world = world
         self._sidecars = sidecars
+        self._rotation = rotation
         self._report = report
+        self._publish = publish
 
     async def run(self, namespace: str) -> float | None:
         world = self._world
@@ -28,6 +39,8 @@ class Delivery:
         await nudge(world.kube, world.cache, pods, _marks(rollout))
         reports = await self._sidecars.ask(pods)
         self._report(world.fleet.report(namespace, reports))
+        if self._rotation.is_ready(namespace):
+            self._publish([namespace])
         if rollout.is_settled:
             return None
         state.rounds += 1

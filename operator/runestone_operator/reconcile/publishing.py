@@ -16,6 +16,7 @@ from runestone_operator.kinds import KEY
 from runestone_operator.publish.client_key import create_client_key, needs_key
 from runestone_operator.publish.parallel import for_each
 from runestone_operator.publish.publisher import Publisher
+from runestone_operator.reconcile.rotation import Rotation
 from runestone_operator.reconcile.state import NamespaceState, World, generations_of
 
 log = logging.getLogger(__name__)
@@ -26,23 +27,31 @@ MarkAll = Callable[[Iterable[str]], None]
 class Publishing:
     """Tells `deliver` and `report` for which namespaces there is now something to do."""
 
-    def __init__(self, world: World, *, deliver: MarkAll, report: MarkAll) -> None:
+    def __init__(
+        self, world: World, rotation: Rotation, *, deliver: MarkAll, report: MarkAll
+    ) -> None:
         self._world = world
         self._publisher = Publisher(world.kube, world.cache, world.published)
+        self._rotation = rotation
         self._deliver = deliver
         self._report = report
 
-    async def run(self, namespace: str) -> None:
+    async def run(self, namespace: str) -> float | None:
         if not self._world.is_served(namespace):
-            self._world.forget(namespace)
-            return
+            self._forget(namespace)
+            return None
         try:
             if self._world.cache.has_resources(namespace) or self._is_still_mounted(namespace):
                 await self._publish(namespace)
             else:
                 await self._retire(namespace)
         except NamespaceGoneError:
-            self._world.forget(namespace)
+            self._forget(namespace)
+        return self._rotation.again_s(namespace)
+
+    def _forget(self, namespace: str) -> None:
+        self._world.forget(namespace)
+        self._rotation.forget(namespace)
 
     def _is_still_mounted(self, namespace: str) -> bool:
         """The last resource is gone, but sidecars run on: they must learn that nobody is let in.
@@ -57,12 +66,17 @@ class Publishing:
         if self._publisher.is_present(namespace):
             await self._publisher.retire(namespace)
             log.info("configuration removed", extra={"namespace": namespace})
-        self._world.forget(namespace)
+        self._forget(namespace)
 
     async def _publish(self, namespace: str) -> None:
         world = self._world
+        previous = self._adopt(namespace)
         key_failure = await self._create_keys(namespace)
-        inputs = collect_inputs(world.cache, namespace, self._adopt(namespace))
+        rotation_failure = await self._rotation.run(namespace)
+        coming = self._rotation.coming(namespace)
+        inputs = collect_inputs(
+            world.cache, namespace, previous, now_s=world.now_s(), coming=coming
+        )
         started_s = time.monotonic()
         compiled, lines = await asyncio.to_thread(_compile, inputs)
         world.metrics.compile_duration.observe(time.monotonic() - started_s)
@@ -75,8 +89,8 @@ class Publishing:
             raise
         finally:
             self._report([namespace])
-        if key_failure is not None:
-            raise key_failure
+        if failure := key_failure or rotation_failure:
+            raise failure
 
     def _adopt(self, namespace: str) -> Lines:
         """What is in force. A bundle that another hand has broken does not count, as long as we
@@ -99,7 +113,7 @@ class Publishing:
         keys = [view.resource for view in views if isinstance(view.resource, ApiKey)]
 
         async def create(key: ApiKey) -> None:
-            await create_client_key(world.kube, world.cache, key)
+            await create_client_key(world.kube, world.cache, key, world.now_s())
 
         wanting = [key for key in keys if needs_key(key, world.cache)]
         try:

@@ -17,6 +17,7 @@ from runestone_operator.publish.sidecars import Sidecars
 from runestone_operator.reconcile.delivery import Delivery
 from runestone_operator.reconcile.publishing import Publishing
 from runestone_operator.reconcile.reporting import Reporting
+from runestone_operator.reconcile.rotation import Rotation
 from runestone_operator.reconcile.schedule import Pace, Pass, Schedule
 from runestone_operator.reconcile.state import World
 
@@ -29,9 +30,14 @@ class Reconciler:
     def __init__(self, world: World, sidecars: Sidecars) -> None:
         self._world = world
         self._report = self._schedule("report", Reporting(world).run, REPORT_PACE)
-        delivery = Delivery(world, sidecars, report=self._mark_report)
+        rotation = Rotation(world)
+        delivery = Delivery(
+            world, sidecars, rotation, report=self._mark_report, publish=self._mark_publish
+        )
         self._deliver = self._schedule("deliver", delivery.run, DELIVER_PACE)
-        publishing = Publishing(world, deliver=self._mark_deliver, report=self._mark_report)
+        publishing = Publishing(
+            world, rotation, deliver=self._mark_deliver, report=self._mark_report
+        )
         self._publish = self._schedule("publish", publishing.run, PUBLISH_PACE)
 
     async def serve(self) -> None:
@@ -59,10 +65,13 @@ class Reconciler:
 
     def note(self, change: Change) -> None:
         concerned = affected(change, self._world.cache)
-        for namespace in concerned.compile:
-            self._publish.mark(namespace)
+        self._mark_publish(concerned.compile)
         self._mark_deliver(concerned.deliver)
         self._mark_report(concerned.report)
+
+    def _mark_publish(self, namespaces: Iterable[str]) -> None:
+        for namespace in namespaces:
+            self._publish.mark(namespace)
 
     def _mark_deliver(self, namespaces: Iterable[str]) -> None:
         for namespace in namespaces:

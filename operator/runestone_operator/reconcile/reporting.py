@@ -12,7 +12,7 @@ from runestone_operator.collect.views import ResourceView, build_view
 from runestone_operator.compiler.verdicts import ResourceRef
 from runestone_operator.errors import ConflictError, NotFoundError
 from runestone_operator.kinds import RESOURCES
-from runestone_operator.publish.events import post_event
+from runestone_operator.publish.events import notice_of, post_event
 from runestone_operator.publish.parallel import for_each
 from runestone_operator.publish.status import (
     Finding,
@@ -22,6 +22,7 @@ from runestone_operator.publish.status import (
     kept_finding,
     transitions,
 )
+from runestone_operator.reconcile.notices import RotationNotices
 from runestone_operator.reconcile.programmed import Programmed, Reason, judge
 from runestone_operator.reconcile.state import NamespaceState, World
 
@@ -33,11 +34,13 @@ _KIND: Final = {kind.name: kind for kind in RESOURCES}
 class Reporting:
     def __init__(self, world: World) -> None:
         self._world = world
+        self._notices = RotationNotices(world)
 
     async def run(self, namespace: str) -> None:
         state = self._world.states.get(namespace)
         if state is not None:
             await for_each(list(state.verdicts), self._report)
+            await self._notices.tell(namespace)
 
     async def _report(self, resource: ResourceRef) -> None:
         """By the newest state, which may be newer than the one that the pass began with."""
@@ -87,7 +90,7 @@ class Reporting:
                     "reason": condition.reason,
                 },
             )
-            await post_event(self._world.kube, view, condition)
+            await post_event(self._world.kube, view, notice_of(condition))
 
 
 def _own_part(status: Mapping[str, Any]) -> Mapping[str, Any]:

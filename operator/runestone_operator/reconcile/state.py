@@ -1,7 +1,8 @@
 """What the passes over a namespace share: the cluster as known, the doors to it, and what the last
 compile came to."""
 
-from collections.abc import Iterable, Iterator, Mapping
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from runestone_operator.api.load import Rejected
@@ -42,6 +43,7 @@ class World:
     published: Published = field(init=False)
     fleet: Fleet = field(default_factory=Fleet)
     states: dict[str, NamespaceState] = field(default_factory=dict)
+    now_s: Callable[[], float] = time.time  # by the clock on the wall
 
     def __post_init__(self) -> None:
         self.published = Published(self.cache)

@@ -30,7 +30,7 @@ def test_a_namespace_gets_its_own_and_what_is_shared() -> None:
         secret("bank", "unused"),
     )
 
-    inputs = collect_inputs(cache, "shop", {"pool shop/pool": b"{}"})
+    inputs = collect_inputs(cache, "shop", {"pool shop/pool": b"{}"}, now_s=0)
 
     assert inputs.namespace_labels == {"team": "research"}
     assert [f"{p.meta.namespace}/{p.meta.name}" for p in inputs.pools] == [
@@ -47,7 +47,7 @@ def test_a_namespace_gets_its_own_and_what_is_shared() -> None:
 def test_what_cannot_be_read_is_told_apart() -> None:
     cache = filled(namespace("shop"), pool("shop", strategy="Best"), pool("bank", strategy="Best"))
 
-    inputs = collect_inputs(cache, "shop", {})
+    inputs = collect_inputs(cache, "shop", {}, now_s=0)
 
     assert inputs.pools == []
     (unparsed,) = inputs.unparsed
@@ -67,7 +67,7 @@ def test_a_secret_that_is_not_the_keys_own_displaces_it() -> None:
         key("shop", "brings", secretRef={"name": "other-api-key", "key": "api-key"}),
     )
 
-    inputs = collect_inputs(cache, "shop", {})
+    inputs = collect_inputs(cache, "shop", {}, now_s=0)
     compiled = compile_namespace(inputs)
 
     assert inputs.displaced_keys == {"other"}

@@ -2,8 +2,9 @@
 
 `REFRESH_GOLDEN=1` writes the second half anew; the change is for the reviewer to read. Beside the
 three kinds, a file may hold Secrets, the Namespace that is compiled (else shop), a document
-`files:` with further files of the project, one `previous:` with the records in force, and one
-`displaced:` with the names of ApiKeys for whose key there is no place.
+`files:` with further files of the project, one `previous:` with the records in force, one
+`displaced:` with the names of ApiKeys for whose key there is no place, and one `beside:` with what
+ApiKeys let in beside their generated key.
 """
 
 import base64
@@ -19,6 +20,7 @@ import yaml
 
 from runestone_contract import bundle
 from runestone_contract.canonical import canonical
+from runestone_contract.config import KeyHash
 from runestone_operator.api.load import Rejected, parse
 from runestone_operator.api.resource import ApiKey, ProviderPool, RoutingPolicy
 from runestone_operator.compiler.compile import Compiled, compile_namespace
@@ -47,6 +49,7 @@ def inputs_of(documents: list[dict[str, Any]]) -> Inputs:
     secrets: dict[tuple[str, str], SecretFacts] = {}
     previous: dict[str, bytes] = {}
     displaced: frozenset[str] = frozenset()
+    beside: dict[str, tuple[KeyHash, ...]] = {}
     parsed: list[ProviderPool | ApiKey | RoutingPolicy | Rejected] = []
     for document in documents:
         meta = document.get("metadata", {})
@@ -54,6 +57,11 @@ def inputs_of(documents: list[dict[str, Any]]) -> Inputs:
             previous = {f"{r['kind']} {r['id']}": canonical(r) for r in document["previous"]}
         elif "displaced" in document:
             displaced = frozenset(document["displaced"])
+        elif "beside" in document:
+            beside = {
+                name: tuple(KeyHash.model_validate(item) for item in items)
+                for name, items in document["beside"].items()
+            }
         elif document["kind"] == "Namespace":
             namespace, labels = meta["name"], meta.get("labels", {})
         elif document["kind"] == "Secret":
@@ -71,6 +79,7 @@ def inputs_of(documents: list[dict[str, Any]]) -> Inputs:
         unparsed=[item for item in parsed if isinstance(item, Rejected)],
         previous=previous,
         displaced_keys=displaced,
+        beside=beside,
     )
 
 

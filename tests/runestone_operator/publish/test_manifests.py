@@ -7,6 +7,7 @@ from runestone_contract.bundle import encode
 from runestone_contract.config import Config, Key
 from runestone_operator.api.load import parse
 from runestone_operator.api.resource import ApiKey
+from runestone_operator.collect.history import first_history
 from runestone_operator.compiler.inputs import fact_of
 from runestone_operator.publish.client_key import generate_key
 from runestone_operator.publish.manifests import (
@@ -54,7 +55,7 @@ def test_a_generated_key_belongs_to_its_resource() -> None:
     parsed = parse(body(key("shop"), uid="u"))
     assert isinstance(parsed, ApiKey)
 
-    made = client_key_manifest(parsed, "sk-rs-value")
+    made = client_key_manifest(parsed, "sk-rs-value", first_history(parsed, 0))
 
     assert made["metadata"]["name"] == "client-api-key"
     assert made["metadata"]["ownerReferences"] == [

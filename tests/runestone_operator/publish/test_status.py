@@ -7,7 +7,7 @@ import pytest
 from runestone_operator.api.scalars import Timestamp
 from runestone_operator.api.status import ProviderPoolStatus
 from runestone_operator.collect.views import ResourceView
-from runestone_operator.publish.events import NOTE_LIMIT, build_event
+from runestone_operator.publish.events import NOTE_LIMIT, build_event, notice_of
 from runestone_operator.publish.status import (
     Finding,
     build_status,
@@ -129,10 +129,10 @@ def test_an_event_is_named_by_its_transition() -> None:
     (bad,) = transitions({}, built({}, MISSING, now=THEN))
     (later,) = transitions({}, built({}, MISSING, now=NOW))
 
-    event = build_event(shown, bad)
+    event = build_event(shown, notice_of(bad))
 
-    assert event == build_event(shown, bad)
-    assert event["metadata"]["name"] != build_event(shown, later)["metadata"]["name"]
+    assert event == build_event(shown, notice_of(bad))
+    assert event["metadata"]["name"] != build_event(shown, notice_of(later))["metadata"]["name"]
     assert event["metadata"]["name"].startswith("pool.")
     assert event["eventTime"] == "2026-01-01T00:00:00.000000Z"
     assert (event["type"], event["reason"]) == ("Warning", "SecretNotFound")
@@ -145,4 +145,4 @@ def test_a_note_is_bounded() -> None:
     assert isinstance(shown, ResourceView)
     long = Finding("Accepted", False, "InvalidSpec", "x" * 5000)
     (condition,) = transitions({}, built({}, long))
-    assert len(build_event(shown, condition)["note"]) == NOTE_LIMIT
+    assert len(build_event(shown, notice_of(condition))["note"]) == NOTE_LIMIT

@@ -22,6 +22,7 @@ import httpx
 from runestone_contract.names import OVERFLOW_KEY_ENTRY, OVERFLOW_KEY_SECRET
 from runestone_operator.api.load import Rejected, parse
 from runestone_operator.api.resource import ApiKey, ProviderPool, RoutingPolicy
+from runestone_operator.collect.history import parse_history, retired_hashes
 from runestone_operator.compiler.compile import Compiled, compile_namespace
 from runestone_operator.compiler.inputs import Inputs, fact_of
 from runestone_testing.child_process import ChildProcess
@@ -29,7 +30,9 @@ from runestone_testing.kube import OPERATOR, ApiServer, User
 from runestone_testing.resources import key, policy, pool, secret
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+
+    from runestone_contract.config import KeyHash
 
 ROOT: Final = Path(__file__).resolve().parents[3]
 SYSTEM: Final = "runestone-system"
@@ -216,6 +219,7 @@ class Cluster:
         assert place is not None
         parsed = [parse(item) for kind in list(KINDS)[:3] for item in self._documents(kind)]
         local = [item for item in parsed if item.meta and item.meta.namespace == namespace]
+        secrets = self.list("Secret")
         return Inputs(
             namespace=namespace,
             namespace_labels=place["metadata"].get("labels", {}),
@@ -227,8 +231,15 @@ class Cluster:
                     key: fact_of(base64.b64decode(value))
                     for key, value in (item.get("data") or {}).items()
                 }
-                for item in self.list("Secret")
+                for item in secrets
             },
+            beside=dict(
+                _retired(
+                    item["metadata"]
+                    for item in secrets
+                    if item["metadata"]["namespace"] == namespace
+                )
+            ),
             unparsed=[item for item in local if isinstance(item, Rejected)],
         )
 
@@ -241,6 +252,13 @@ def _checked(answer: httpx.Response) -> Document:
     assert answer.is_success, f"{answer.request.method} {answer.request.url}: {answer.text}"
     body: Document = answer.json()
     return body
+
+
+def _retired(metas: Iterable[Document]) -> Iterator[tuple[str, tuple[KeyHash, ...]]]:
+    for meta in metas:
+        hashes = tuple(retired_hashes(parse_history(meta), time.time()))
+        if hashes and meta["name"].endswith("-api-key"):
+            yield meta["name"].removesuffix("-api-key"), hashes
 
 
 def fill(cluster: Cluster, namespace: str) -> None:

@@ -105,3 +105,12 @@ def _bound(ip: str, port: int) -> socket.socket:
         listener.close()
         raise
     return listener
+
+
+def free_shared_port() -> int:
+    """That no address of those has in use; given up again, for processes that are to bind it."""
+    listeners = _listeners()
+    port: int = listeners[0].getsockname()[1]
+    for listener in listeners:
+        listener.close()
+    return port

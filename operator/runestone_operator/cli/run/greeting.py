@@ -9,9 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from runestone_operator.api.resource import ApiKey
 from runestone_operator.cli.compiled import Build, ClientKey
 from runestone_operator.cli.report import counted
 from runestone_operator.cli.source.environment import CLIENT_KEY
+from runestone_operator.cli.source.world import World
 
 _SHOWN: Final = 6
 _MASK_AFTER: Final = 8
@@ -107,6 +109,22 @@ class Greeting:
         yield "print(answer.choices[0].message.content)"
         yield "END"
         yield ""
+
+
+def rotation_notes(world: World, namespace: str) -> list[str]:
+    """A key here stays as it is: whoever tries something out would lose it between two calls."""
+    names = [
+        ref.name
+        for ref, found in world.resources.items()
+        if ref.namespace == namespace
+        and isinstance(found.resource, ApiKey)
+        and found.resource.spec.rotation is not None
+    ]
+    if not names:
+        return []
+    return [
+        f"Keys are rotated in a cluster alone; here these stay as they are: {_shortened(names)}."
+    ]
 
 
 def _shortened(names: Sequence[str]) -> str:

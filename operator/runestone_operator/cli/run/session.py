@@ -13,7 +13,7 @@ from runestone_operator.cli.mount import BundleDir
 from runestone_operator.cli.run import nats
 from runestone_operator.cli.run.child import Child, NeverReadyError
 from runestone_operator.cli.run.follow import Follower
-from runestone_operator.cli.run.greeting import Greeting, pasted_key
+from runestone_operator.cli.run.greeting import Greeting, pasted_key, rotation_notes
 from runestone_operator.cli.run.health import Health
 from runestone_operator.cli.run.options import Options
 from runestone_operator.cli.run.reload import Reloader
@@ -172,6 +172,7 @@ class Session:
         notes = ["Stop with Ctrl-C."]
         if self._reloader is not None:
             paths = ", ".join(self._reloader.source.paths)
+            notes[:0] = rotation_notes(self._loaded.world, build.namespace)
             notes.insert(0, f"Edit {paths}: changes are applied while requests run.")
         greeting = Greeting(
             build=build,

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from runestone_operator.cli.compiled import ClientKey
+from runestone_operator.cli.load import load
 from runestone_operator.cli.report import Place
-from runestone_operator.cli.run.greeting import pasted_key
+from runestone_operator.cli.run.greeting import pasted_key, rotation_notes
+from runestone_operator.cli.source.files import FileSource
+from runestone_operator.cli.state import StateDir
+
+if TYPE_CHECKING:
+    from runestone_testing.shop import Shop
 
 VALUE = "sk-rs-canary-0123456789"
 FILE = Path("/var/state of mine/app")
@@ -59,3 +66,13 @@ def test_elsewhere_it_is_masked_and_found(
     assert pasted.shown.startswith("sk-rs-ca… ")
     assert where in pasted.shown
     assert "canary" not in f"{pasted}"
+
+
+def test_what_does_not_rotate_here_is_said(shop: Shop, tmp_path: Path) -> None:
+    def notes() -> list[str]:
+        loaded = load(FileSource([str(shop)]), None, StateDir(tmp_path / "state"))
+        return rotation_notes(loaded.world, loaded.build.namespace)
+
+    assert notes() == []
+    shop.edit("key.yaml", "secretRef: {name: keys, key: client}", "rotation: {interval: 720h}")
+    assert notes() == ["Keys are rotated in a cluster alone; here these stay as they are: app."]
