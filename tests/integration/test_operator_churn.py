@@ -54,7 +54,7 @@ class IndexWrites:
                 self.versions.append(json.loads(line)["object"]["metadata"]["resourceVersion"])
 
 
-def test_of_200_changes_in_a_second_the_last_state_wins(
+def test_D13_of_200_changes_in_a_second_the_last_state_wins(
     cluster: Cluster, namespace: str, operator: OperatorProcess
 ) -> None:
     cluster.apply(secret(namespace, "given", api_key="sk-rs-" + "0" * 43))
@@ -124,7 +124,7 @@ class Churn:
 
 
 @pytest.mark.timeout(60 + 10 * KILLS)
-def test_killed_in_churn_it_leaves_nothing_behind(
+def test_D15_killed_in_churn_it_leaves_nothing_behind(
     cluster: Cluster, namespace: str, tmp_path: Path
 ) -> None:
     dice = random.Random(SEED)

@@ -71,7 +71,7 @@ def test_it_stops_when_it_is_asked_to(start: Callable[..., OperatorProcess]) -> 
     assert [line for line in operator.lines() if line["level"] not in ("info", "debug")] == []
 
 
-def test_two_operators_write_the_same_and_then_nothing(
+def test_D18_two_operators_write_the_same_and_then_nothing(
     cluster: Cluster, namespace: str, start: Callable[..., OperatorProcess]
 ) -> None:
     start()
@@ -183,7 +183,7 @@ def test_a_namespace_that_ends_is_let_go(
 AGE, COUNT = "runestone_operator_canary_age_seconds", "runestone_operator_namespaces"
 
 
-def test_an_absent_api_server_is_waited_for(
+def test_D16_an_absent_api_server_is_waited_for(
     own_apiserver: ApiServer, start: Callable[..., OperatorProcess]
 ) -> None:
     with Cluster(own_apiserver) as cluster:

@@ -29,7 +29,7 @@ UNLABELLED = {"metadata": {"labels": {"app.kubernetes.io/managed-by": None}}}
         pytest.param("Secret", CREDENTIALS, None, id="Secret deleted"),
     ],
 )
-def test_what_another_hand_does_is_repaired(
+def test_D14_what_another_hand_does_is_repaired(
     cluster: Cluster,
     namespace: str,
     operator: OperatorProcess,

@@ -47,7 +47,7 @@ def start(
         process.stop()
 
 
-def test_it_gets_through_a_storm(
+def test_D16_it_gets_through_a_storm(
     cluster: Cluster,
     namespace: str,
     faults: FaultyApi,
@@ -71,7 +71,7 @@ def test_it_gets_through_a_storm(
     assert [line for line in operator.lines() if "exception" in line] == []
 
 
-def test_what_a_hung_watch_keeps_back_is_found(
+def test_D17_what_a_hung_watch_keeps_back_is_found(
     cluster: Cluster,
     namespace: str,
     faults: FaultyApi,
@@ -92,7 +92,7 @@ def test_what_a_hung_watch_keeps_back_is_found(
     faults.frozen.clear()
 
 
-def test_what_was_deleted_while_a_watch_had_expired_is_found(
+def test_D17_what_was_deleted_while_a_watch_had_expired_is_found(
     cluster: Cluster,
     namespace: str,
     faults: FaultyApi,
@@ -165,7 +165,9 @@ def test_without_its_crds_it_ends_and_says_so(
     assert messages[-1] == "the watch has ended, the process must be started anew"
 
 
-def test_a_dead_watch_is_noticed(faults: FaultyApi, start: Callable[..., OperatorProcess]) -> None:
+def test_D17_a_dead_watch_is_noticed(
+    faults: FaultyApi, start: Callable[..., OperatorProcess]
+) -> None:
     operator = start(RUNESTONE_CANARY_SECONDS="0.2", RUNESTONE_CANARY_SILENCE_SECONDS="2")
     eventually("the canary is heard", lambda: 0 < operator.metric(AGE) < 1)
     assert operator.answers("/healthz")

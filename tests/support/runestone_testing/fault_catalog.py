@@ -11,6 +11,7 @@ SECTIONS: Final = {
     "A": "HTTP and JSON",
     "B": "Authorization",
     "C": "Provider",
+    "D": "Configuration and Kubernetes",
     "E": "NATS and jobs",
     "F": "Client",
     "G": "Security across parts",
@@ -72,6 +73,12 @@ FAULTS: Final[dict[str, tuple[str, str]]] = {
     "C20": ("a page, JSON for a stream, a stream for JSON", "another provider, or 502"),
     "C21": ("odd errors, codings, redirects, garbage after the end", "bounded, no key elsewhere"),
     "C22": ("a kept connection closed as we write", "once more, only if nothing came back"),
+    "D13": ("200 resources changed within a second", "the last state wins, in few writes"),
+    "D14": ("a managed object changed by hand", "repaired"),
+    "D15": ("the operator killed at any point", "the next one ends it, nothing is left over"),
+    "D16": ("the API server away, or failing", "waited for, nothing is lost"),
+    "D17": ("a watch that expires, hangs or dies", "what it did not tell is found"),
+    "D18": ("two operators", "equal bytes, one wish fulfilled once"),
     "E1": ("NATS down at the start", "served at once, joined when it is there, health says so"),
     "E2": ("NATS killed, told to go, or frozen", "found again, a job's answer is kept till then"),
     "E4": ("NATS restarted with its store", "limits hold, shared again, jobs go on"),
@@ -107,7 +114,7 @@ FAULTS: Final[dict[str, tuple[str, str]]] = {
     "H7": ("SIGTERM while jobs run", "they end in the grace, or another takes them at once"),
 }
 
-_NUMBERED: Final = re.compile(r"(?:::test_|\[|-)([ABCEFGH]\d{1,2})(?=[_\-\]])")
+_NUMBERED: Final = re.compile(r"(?:::test_|\[|-)([A-H]\d{1,2})(?=[_\-\]])")
 
 
 def fault_of(nodeid: str) -> str | None:
