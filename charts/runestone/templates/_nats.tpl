@@ -1,0 +1,29 @@
+{{/* nats.conf. Its checksum makes pods start anew when it changes. */}}
+{{- define "runestone.nats.config" -}}
+{{- $name := printf "%s-nats" (include "runestone.fullname" .) -}}
+port: 4222
+http_port: 8222
+server_name: $POD_NAME
+pid_file: /var/run/nats/nats.pid
+max_payload: {{ .Values.nats.maxPayload }}
+lame_duck_grace_period: 5s
+lame_duck_duration: 30s
+
+jetstream {
+  store_dir: /data/jetstream
+  # A job is promised once it is stored: on the disk, not in the memory of the machine.
+  sync_interval: always
+}
+{{- if gt (int .Values.nats.replicas) 1 }}
+
+cluster {
+  name: {{ $name }}
+  port: 6222
+  routes: [
+    {{- range $number := until (int .Values.nats.replicas) }}
+    nats://{{ $name }}-{{ $number }}.{{ $name }}-headless.{{ $.Release.Namespace }}.svc:6222
+    {{- end }}
+  ]
+}
+{{- end }}
+{{- end -}}

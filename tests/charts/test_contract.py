@@ -1,0 +1,105 @@
+"""What the charts share with the programs: rights, names, ports, files."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import yaml
+
+from runestone_contract import names
+from runestone_sidecar.settings import NUMBERS, TEXTS
+from runestone_testing.charts import CRD_CHART, ROOT, helm, of_kind, one, render
+
+if TYPE_CHECKING:
+    from runestone_testing.charts import Document
+
+pytestmark = pytest.mark.kube
+GATEWAY = {"gateway": {"enabled": True}}
+RBAC = ("ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding")
+
+
+def unlabelled(document: Document) -> Document:
+    metadata = {name: value for name, value in document["metadata"].items() if name != "labels"}
+    return {**document, "metadata": metadata}
+
+
+def test_the_operator_has_the_rights_that_it_is_tested_with_and_no_more() -> None:
+    wanted = list(yaml.safe_load_all((ROOT / "hack" / "rbac" / "operator.yaml").read_text()))
+    found = [document for document in render({}) if document["kind"] in RBAC]
+
+    def by_kind(document: Document) -> str:
+        return f"{document['kind']} {document['metadata']['name']}"
+
+    assert sorted(map(unlabelled, found), key=by_kind) == sorted(wanted, key=by_kind)
+
+
+def test_another_releases_rights_are_of_its_own_objects() -> None:
+    values = {"operator": {"serviceAccount": {"name": "runner"}}}
+    found = render(values, release="blue", namespace="gateways")
+    (binding,) = of_kind(found, "RoleBinding")
+    assert binding["metadata"] == binding["metadata"] | {
+        "name": "blue-runestone-operator",
+        "namespace": "gateways",
+    }
+    assert binding["subjects"] == [
+        {"kind": "ServiceAccount", "name": "runner", "namespace": "gateways"}
+    ]
+    account = one(found, "ServiceAccount")["metadata"]
+    assert (account["name"], account["namespace"]) == ("runner", "gateways")
+
+
+@pytest.mark.parametrize("keep", [True, False], ids=["kept", "not kept"])
+def test_the_crds_are_those_of_the_project(keep: bool) -> None:
+    text = helm("template", "crds", CRD_CHART, values={"keep": keep})
+    found = {d["metadata"]["name"]: d for d in yaml.safe_load_all(text)}
+    wanted = [yaml.safe_load(path.read_text()) for path in sorted((ROOT / "crds").glob("*.yaml"))]
+    assert found.keys() == {crd["metadata"]["name"] for crd in wanted}
+    for crd in wanted:
+        made = found[crd["metadata"]["name"]]
+        assert made["spec"] == crd["spec"]
+        policy = made["metadata"].get("annotations", {}).get("helm.sh/resource-policy")
+        assert policy == ("keep" if keep else None)
+
+
+def gateway_pod(values: dict[str, Any]) -> Document:
+    found = one(render(GATEWAY | values), "Deployment", "-gateway")
+    pod: Document = found["spec"]["template"]
+    return pod
+
+
+def test_the_gateway_mounts_what_the_operator_writes() -> None:
+    volumes = {volume["name"]: volume for volume in gateway_pod({})["spec"]["volumes"]}
+    sources = [source["configMap"] for source in volumes["config"]["projected"]["sources"]]
+    shards = [names.shard_config_map(number) for number in range(names.MAX_SHARDS)]
+    assert sources == [{"name": n, "optional": True} for n in (names.CONFIG_MAP, *shards)]
+    assert volumes["credentials"]["secret"]["secretName"] == names.CREDENTIALS_SECRET
+    (container,) = gateway_pod({})["spec"]["containers"]
+    mounts = {mount["name"]: mount["mountPath"] for mount in container["volumeMounts"]}
+    assert mounts == {
+        "config": TEXTS["config_dir"].default,
+        "credentials": TEXTS["credentials_dir"].default,
+    }
+
+
+def test_the_gateway_is_watched_like_a_sidecar() -> None:
+    assert gateway_pod({})["metadata"]["labels"][names.INJECT_LABEL] == "true"
+    (container,) = gateway_pod({})["spec"]["containers"]
+    ports = {port["name"]: port["containerPort"] for port in container["ports"]}
+    assert ports == {"rs-api": names.API_PORT, "rs-health": names.HEALTH_PORT}
+
+
+def test_the_gateway_ends_what_it_has_begun() -> None:
+    """Those who route to it learn of its end, then it drains, and only then the grace ends."""
+    spec = gateway_pod({"gateway": {"enabled": True, "drainSeconds": 100}})["spec"]
+    (container,) = spec["containers"]
+    env = {variable["name"]: variable["value"] for variable in container["env"]}
+    wait_s = container["lifecycle"]["preStop"]["sleep"]["seconds"]
+    assert env["RUNESTONE_DRAIN_SECONDS"] == "100"
+    assert spec["terminationGracePeriodSeconds"] > wait_s + 100
+
+
+def test_the_sidecars_settings_are_known_to_it() -> None:
+    (container,) = gateway_pod({})["spec"]["containers"]
+    known = {text.variable for text in TEXTS.values()} | {n.variable for n in NUMBERS.values()}
+    assert {variable["name"] for variable in container["env"]} <= known
