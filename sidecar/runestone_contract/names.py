@@ -21,6 +21,11 @@ CREDENTIALS_ANNOTATION = f"{GROUP}/credentials"  # the same, for the credentials
 
 API_PORT = 4003
 HEALTH_PORT = 4004
+WEBSOCKET_PORT = 4005
+
+# What a client sends that is known by its pod's ServiceAccount: SDKs do not start without a key. It
+# counts as none.
+NO_KEY = "runestone-service-account"
 
 HEADER_REQUEST_ID = "x-request-id"
 HEADER_PROVIDER = "x-runestone-provider"

@@ -5,11 +5,13 @@ from collections.abc import Sequence
 from typing import Final
 
 from runestone_contract.canonical import digest
+from runestone_contract.names import NO_KEY
 from runestone_sidecar.config.snapshot import Principal, Snapshot
 from runestone_sidecar.errors import BadRequest, GatewayError, Unauthorized, UnknownKey
 
 MAX_KEY_BYTES: Final = 512
 SHOWN_BYTES: Final = 8  # of a key, where it is to be recognised
+_NO_KEY: Final = NO_KEY.encode()
 
 _UNKNOWN = "Incorrect API key provided."
 _MISSING = (
@@ -66,7 +68,10 @@ def shown_key(headers: Headers) -> str | None:
 
 
 def presented_key(headers: Headers) -> bytes | None:
-    """The key of `Authorization: Bearer`, or of `x-api-key` as Anthropic's SDKs send it."""
+    """The key of `Authorization: Bearer`, or of `x-api-key` as Anthropic's SDKs send it.
+
+    What the injector has SDKs send that know no key is none.
+    """
     found: bytes | None = None
     alternative: bytes | None = None
     for name, value in headers:
@@ -77,8 +82,8 @@ def presented_key(headers: Headers) -> bytes | None:
         elif name == b"x-api-key":
             alternative = value
     if found is None:
-        return alternative
+        return None if alternative == _NO_KEY else alternative
     scheme, _, key = found.partition(b" ")
     if scheme.lower() != b"bearer" or not (key := key.strip()):
         raise Unauthorized(_MISSING)
-    return key
+    return None if key == _NO_KEY else key

@@ -3,6 +3,7 @@
 import pytest
 
 from runestone_contract.config import Key, KeyHash
+from runestone_contract.names import NO_KEY
 from runestone_sidecar.admit.auth import authenticate
 from runestone_sidecar.config.build import Credentials
 from runestone_sidecar.config.snapshot import Snapshot
@@ -104,3 +105,14 @@ def test_a_service_account_needs_no_key_but_a_wrong_key_stays_wrong() -> None:
         ask(found, account="other")
     with pytest.raises(Unauthorized):
         ask(found, bearer("sk-wrong"), account="checkout")
+
+
+@pytest.mark.parametrize(
+    "header", [bearer(NO_KEY), (b"x-api-key", NO_KEY.encode())], ids=["bearer", "x-api-key"]
+)
+def test_what_sdks_send_that_know_no_key_is_none(header: tuple[bytes, bytes]) -> None:
+    found = snapshot(bundles.key(service_accounts=["checkout"]))
+    assert ask(found, header, account="checkout") == "shop/app"
+    with pytest.raises(Unauthorized) as refused:
+        ask(found, header, account="other")
+    assert "didn't provide an API key" in refused.value.message
