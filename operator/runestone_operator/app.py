@@ -9,6 +9,7 @@ from typing import Final
 
 import kopf
 
+from runestone_operator.admission.service import Admission
 from runestone_operator.collect.cache import Cache
 from runestone_operator.errors import WatchEndedError
 from runestone_operator.handlers import Ears, build_registry
@@ -23,6 +24,7 @@ from runestone_operator.watch.crds import wait_for_crds
 from runestone_operator.watch.health import serve_health
 from runestone_operator.watch.resync import Resync
 from runestone_operator.watch.streams import SELECTORS, kopf_settings
+from runestone_operator.watch.watchdog import Watchdog
 
 log = logging.getLogger(__name__)
 
@@ -50,6 +52,8 @@ class Operator:
         patience = Patience(settings.canary_s, settings.silence_s, settings.outage_s)
         self._canary = Canary(settings.namespace, patience)
         self._resync: Resync | None = None
+        webhook = settings.webhook
+        self._admission = Admission(settings, webhook, kube) if webhook else None
 
     async def run(self) -> None:
         self._catch_signals()
@@ -71,9 +75,8 @@ class Operator:
             stop_kopf, ours = asyncio.Event(), asyncio.all_tasks()
             watches = await self._start_kopf(Ears(reconciler, self._canary, resync), stop_kopf)
             try:
-                await self._first_of(
-                    _outlive(watches), self._work(reconciler, resync), drain=reconciler.drain
-                )
+                work = self._work(world, reconciler, resync)
+                await self._first_of(_outlive(watches), work, drain=lambda: self._drain(reconciler))
             finally:
                 # Kopf goes last: in its end it cancels every task that it finds on the loop.
                 await health.aclose()
@@ -92,13 +95,22 @@ class Operator:
         self._catch_signals()  # Kopf has put its own in their place
         return watches
 
-    async def _work(self, reconciler: Reconciler, resync: Resync) -> None:
+    async def _work(self, world: World, reconciler: Reconciler, resync: Resync) -> None:
+        watchdog = Watchdog(world.kube, world.cache, world.metrics)
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(sing(self._canary, self._kube, self._metrics))
+            if self._admission is not None:
+                tasks.create_task(self._admission.serve(world.cache, world.metrics))
             await resync.wait_until_whole()
             log.info("ready")
             tasks.create_task(reconciler.serve())
             tasks.create_task(resync.serve(self._settings.resync_s))
+            tasks.create_task(watchdog.serve(self._settings.watchdog_s))
+
+    async def _drain(self, reconciler: Reconciler) -> None:
+        passes = asyncio.wait_for(reconciler.drain(), DRAIN_S)
+        lingering = [self._admission.drain()] if self._admission is not None else []
+        await asyncio.gather(passes, *lingering, return_exceptions=True)
 
     async def _first_of(
         self, *works: Work, drain: Callable[[], Awaitable[None]] | None = None
@@ -109,8 +121,7 @@ class Operator:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             if self._stop.is_set() and drain is not None:
                 log.info("stopping")
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(drain(), DRAIN_S)
+                await drain()
         finally:
             for task in tasks:
                 task.cancel()
@@ -137,7 +148,11 @@ class Operator:
     def _why_not_ready(self) -> str | None:
         if self._resync is None:
             return "waiting for the CRDs of runestone.dev"
-        return None if self._resync.is_whole else "reading what there is in the cluster"
+        if not self._resync.is_whole:
+            return "reading what there is in the cluster"
+        if self._admission is not None and not self._admission.is_ready:
+            return "waiting for the webhook's certificate"
+        return None
 
 
 async def _outlive(watches: Collection[asyncio.Task[None]]) -> None:

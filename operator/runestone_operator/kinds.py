@@ -34,6 +34,18 @@ CONFIG_MAP: Final = Kind("ConfigMap", "configmaps")
 POD: Final = Kind("Pod", "pods")
 NAMESPACE: Final = Kind("Namespace", "namespaces", namespaced=False)
 EVENT: Final = Kind("Event", "events", "events.k8s.io")
+MUTATING: Final = Kind(
+    "MutatingWebhookConfiguration",
+    "mutatingwebhookconfigurations",
+    "admissionregistration.k8s.io",
+    namespaced=False,
+)
+VALIDATING: Final = Kind(
+    "ValidatingWebhookConfiguration",
+    "validatingwebhookconfigurations",
+    "admissionregistration.k8s.io",
+    namespaced=False,
+)
 
 RESOURCES: Final = (POOL, KEY, POLICY)
 WATCHED: Final = (*RESOURCES, SECRET, CONFIG_MAP, POD, NAMESPACE)

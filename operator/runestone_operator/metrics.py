@@ -78,6 +78,29 @@ class Metrics:
             "Since the watch last showed a change of the canary.",
             registry=registry,
         )
+        self.admissions = Counter(
+            "runestone_operator_admissions_total",
+            "Requests of the API server to the admission webhook, by what was answered.",
+            ("webhook", "outcome"),
+            registry=registry,
+        )
+        self.admission_duration = Histogram(
+            "runestone_operator_admission_duration_seconds",
+            "How long an answer of the admission webhook took.",
+            ("webhook",),
+            buckets=(0.001, 0.0025, 0.005, *SECONDS),
+            registry=registry,
+        )
+        self.certificate_expiry = Gauge(
+            "runestone_operator_webhook_certificate_expiry_timestamp_seconds",
+            "When the certificate expires that the admission webhook serves with.",
+            registry=registry,
+        )
+        self.uninjected = Gauge(
+            "runestone_operator_uninjected_pods",
+            "Pods that ask for a sidecar, themselves or by their namespace, and run without.",
+            registry=registry,
+        )
         for stage in ("publish", "deliver", "report"):
             for outcome in ("success", "error"):
                 self.passes.labels(stage, outcome)

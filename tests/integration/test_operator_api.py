@@ -140,7 +140,7 @@ async def test_lists_come_page_by_page_without_content(
     (selected,) = [
         page
         async for page in kube.list_metadata(
-            SECRET, namespace=namespace, selector=("fieldSelector", "metadata.name=secret-3")
+            SECRET, namespace=namespace, selectors=[("fieldSelector", "metadata.name=secret-3")]
         )
     ]
     assert [item["metadata"]["name"] for item in selected["items"]] == ["secret-3"]

@@ -20,6 +20,8 @@ from runestone_operator.api.load import Rejected, parse
 from runestone_operator.api.resource import ApiKey, Resource
 from runestone_operator.collect.history import KeyHistory, epoch_s, parse_history
 from runestone_operator.compiler.inputs import GENERATED_KEY_SUFFIX, ValueFact, fact_of
+from runestone_operator.inject.inject import has_sidecar
+from runestone_operator.inject.names import KEY_ANNOTATION
 from runestone_operator.kinds import (
     CONFIG_MAP,
     NAMESPACE,
@@ -31,6 +33,7 @@ from runestone_operator.kinds import (
 
 Body = Mapping[str, Any]
 MARKS = (CONFIG_ANNOTATION, CREDENTIALS_ANNOTATION)
+_OVER = ("Succeeded", "Failed")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +70,8 @@ class PodView(View):
     ip: str | None
     is_running: bool  # and not about to end
     marks: Mapping[str, str]  # the annotations that wake kubelet
+    has_sidecar: bool
+    is_over: bool = False  # it has ended, or is about to
     created_s: int = 0
     env_secrets: frozenset[str] = frozenset()  # generated keys that its containers got at start
 
@@ -74,6 +79,7 @@ class PodView(View):
 @dataclass(frozen=True, slots=True)
 class NamespaceView(View):
     labels: Mapping[str, str]
+    annotations: Mapping[str, str]  # ours: others' change for reasons of their own
     is_ending: bool
 
 
@@ -126,13 +132,19 @@ def _pod(head: _Head, body: Body) -> View:
         marks={name: value for name, value in annotations.items() if name in MARKS},
         created_s=epoch_s(meta.get("creationTimestamp")),
         env_secrets=frozenset(_env_secrets(body.get("spec") or {})),
+        has_sidecar=has_sidecar(body),
+        is_over=status.get("phase") in _OVER or "deletionTimestamp" in meta,
     )
 
 
 def _namespace(head: _Head, body: Body) -> View:
     meta = body["metadata"]
+    annotations = meta.get("annotations") or {}
     return NamespaceView(
-        *head, labels=dict(meta.get("labels") or {}), is_ending="deletionTimestamp" in meta
+        *head,
+        labels=dict(meta.get("labels") or {}),
+        annotations={name: annotations[name] for name in (KEY_ANNOTATION,) if name in annotations},
+        is_ending="deletionTimestamp" in meta,
     )
 
 

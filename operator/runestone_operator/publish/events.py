@@ -22,6 +22,7 @@ from runestone_operator.publish.status import is_bad_news
 log = logging.getLogger(__name__)
 
 NOTE_LIMIT = 1000
+NAME_LIMIT = 230  # of what it is about, so that all is a name
 CONTROLLER = f"{GROUP}/{MANAGED_BY}"
 
 
@@ -62,7 +63,7 @@ def build_event(view: View, notice: Notice) -> dict[str, Any]:
     identity = "/".join([view.uid, *notice.identity])
     suffix = hashlib.sha256(identity.encode()).hexdigest()[:16]
     return {
-        "metadata": {"namespace": view.namespace, "name": f"{view.name}.{suffix}"},
+        "metadata": {"namespace": view.namespace, "name": f"{view.name[:NAME_LIMIT]}.{suffix}"},
         "eventTime": str(notice.at).replace("Z", ".000000Z"),
         "reportingController": CONTROLLER,
         "reportingInstance": MANAGED_BY,

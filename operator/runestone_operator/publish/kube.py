@@ -7,7 +7,7 @@ create that never replaces.
 
 import json
 import logging
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Self
 
@@ -117,6 +117,13 @@ class Kube:
             "annotate", kind, kind.path(namespace, name), {"metadata": {"annotations": annotations}}
         )
 
+    async def change(self, kind: Kind, manifest: Manifest) -> Manifest:
+        """Raises ConflictError where it is not at the resourceVersion that the manifest names."""
+        meta = manifest["metadata"]
+        return await self._merge(
+            "change", kind, kind.path(meta.get("namespace"), meta["name"]), manifest
+        )
+
     async def drop_data(
         self, kind: Kind, namespace: str, name: str, entries: Iterable[str]
     ) -> Manifest:
@@ -145,10 +152,10 @@ class Kube:
         await self._ask(_Request("delete", kind, "DELETE", kind.path(namespace, name)))
 
     async def list_metadata(
-        self, kind: Kind, *, namespace: str | None = None, selector: tuple[str, str] | None = None
+        self, kind: Kind, *, namespace: str | None = None, selectors: Sequence[tuple[str, str]] = ()
     ) -> AsyncIterator[Manifest]:
         """Page by page: lists of objects of which only the metadata is there."""
-        query = [("limit", str(PAGE)), *([selector] if selector else [])]
+        query = [("limit", str(PAGE)), *selectors]
         token = ""
         while True:
             page = await self._ask(

@@ -7,7 +7,6 @@ from typing import Any, Final
 
 from runestone_contract.bundle import Bundle
 from runestone_contract.names import (
-    API_PORT,
     CONFIG_MAP,
     CREDENTIALS_SECRET,
     INDEX_FILE,
@@ -21,10 +20,10 @@ from runestone_contract.names import (
 from runestone_operator.api.resource import API_VERSION, ApiKey
 from runestone_operator.collect.history import KeyHistory
 from runestone_operator.compiler.inputs import GENERATED_KEY_ENTRY, key_secret
+from runestone_operator.inject.names import BASE_URL
 
 Manifest = dict[str, Any]
 
-BASE_URL: Final = f"http://localhost:{API_PORT}/v1"
 BASE_URL_ENTRY: Final = "base-url"
 
 

@@ -121,7 +121,8 @@ class Resync:
     async def _list(self, kind: Kind) -> tuple[dict[Place, int], int]:
         listed: dict[Place, int] = {}
         as_of = 0
-        async for page in self._kube.list_metadata(kind, selector=self._selectors.get(kind)):
+        selectors = [self._selectors[kind]] if kind in self._selectors else []
+        async for page in self._kube.list_metadata(kind, selectors=selectors):
             as_of = int(page["metadata"]["resourceVersion"])
             for item in page.get("items") or ():
                 meta = item["metadata"]

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 ROOT: Final = Path(__file__).resolve().parents[3]
 SYSTEM: Final = "runestone-system"
 GROUP: Final = "/apis/runestone.dev/v1alpha1"
+ADMISSION: Final = "/apis/admissionregistration.k8s.io/v1"
 KINDS: Final = {
     "ProviderPool": f"{GROUP}/providerpools",
     "ApiKey": f"{GROUP}/apikeys",
@@ -46,6 +47,8 @@ KINDS: Final = {
     "Pod": "/api/v1/pods",
     "Namespace": "/api/v1/namespaces",
     "Event": "/apis/events.k8s.io/v1/events",
+    "MutatingWebhookConfiguration": f"{ADMISSION}/mutatingwebhookconfigurations",
+    "ValidatingWebhookConfiguration": f"{ADMISSION}/validatingwebhookconfigurations",
 }
 MANAGED: Final = "app.kubernetes.io/managed-by=runestone-operator"
 T = TypeVar("T")

@@ -59,6 +59,7 @@ def secret(namespace: str, name: str = "openai", **values: str) -> Document:
 
 
 def pod(namespace: str, name: str, *, inject: str = "true") -> Document:
+    """One that has its sidecar already."""
     return {
         "kind": "Pod",
         "metadata": {
@@ -66,5 +67,10 @@ def pod(namespace: str, name: str, *, inject: str = "true") -> Document:
             "name": name,
             "labels": {"runestone.dev/inject": inject},
         },
-        "spec": {"containers": [{"name": "app", "image": "app"}]},
+        "spec": {
+            "initContainers": [
+                {"name": "runestone", "image": "sidecar", "restartPolicy": "Always"}
+            ],
+            "containers": [{"name": "app", "image": "app"}],
+        },
     }

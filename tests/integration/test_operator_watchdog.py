@@ -1,0 +1,68 @@
+"""With the webhook away pods are made all the same, and those that lack their sidecar are told."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from runestone_testing.operators import Cluster, OperatorProcess, eventually
+from runestone_testing.run_command import free_port
+from runestone_testing.webhooks import (
+    create,
+    has_sidecar,
+    install,
+    labelled,
+    until_called,
+    webhook_env,
+)
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+pytestmark = pytest.mark.kube
+
+GAUGE = "runestone_operator_uninjected_pods"
+
+
+def told_of(cluster: Cluster, namespace: str) -> dict[str, Any]:
+    """Pods that an Event says to be without, with how often."""
+    events = cluster.list("Event", namespace)
+    names = [one["regarding"]["name"] for one in events if one["reason"] == "NotInjected"]
+    return {name: names.count(name) for name in names}
+
+
+def test_pods_made_while_the_webhook_was_away_are_told_once(
+    cluster: Cluster, namespace: str, tmp_path: Path
+) -> None:
+    port = free_port()
+    install(cluster, port)
+    wishing = cluster.create_namespace("wishing")
+    with OperatorProcess(cluster, tmp_path / "first", env=webhook_env(port)) as operator:
+        operator.wait_until_ready()
+        until_called(cluster, namespace)
+        assert has_sidecar(create(cluster, labelled(namespace, "whole", key="app")).json())
+        operator.stop()
+
+    bare = create(cluster, labelled(namespace, "bare", key="app"))
+    assert bare.status_code == 201  # failurePolicy: Ignore
+    assert not has_sidecar(bare.json())
+    for name, labels in (("early", {}), ("out", {"runestone.dev/inject": "false"})):
+        pod = labelled(wishing, name)
+        pod["metadata"]["labels"] = labels
+        assert create(cluster, pod).status_code == 201
+    cluster.create_namespace(wishing, **{"runestone.dev/inject": "true"})
+
+    for log in ("second", "third"):  # a restart tells nothing twice
+        with OperatorProcess(cluster, tmp_path / log, env=webhook_env(port)) as operator:
+            operator.wait_until_ready()
+            eventually("both are found", lambda: operator.metric(GAUGE) == 2)
+            assert told_of(cluster, namespace) == {"bare": 1}
+            assert told_of(cluster, wishing) == {"early": 1}
+            if log == "third":
+                cluster.client.delete(
+                    cluster.path("Pod", namespace, "bare"), params={"gracePeriodSeconds": 0}
+                )
+                eventually("one is left", lambda: operator.metric(GAUGE) == 1)
+            refused = [line for line in operator.lines() if "(403)" in str(line)]
+            assert refused == []
