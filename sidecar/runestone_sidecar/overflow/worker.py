@@ -51,7 +51,7 @@ class Worker:
                     self._of = None
                     self.metrics.show_nothing()
                     self.metrics.worker_is(AWAY if self.at_once else OFF)
-                    await self._rest(BUSY_LOOK_S)
+                    await self._sit_out(BUSY_LOOK_S)
                     continue
                 try:
                     async with store.streams.heard(store.names.wake, self._wake.set):
@@ -60,7 +60,7 @@ class Worker:
                     log.debug("jobs: %s", type(error).__name__)
                     if isinstance(error, Missing):
                         self.space.lose()
-                    await self._rest(TROUBLE_S)
+                    await self._sit_out(TROUBLE_S)
             await asyncio.Event().wait()
         finally:
             await self._give_back()
@@ -160,6 +160,13 @@ class Worker:
         until_s = [self._full_until_s[owner] for owner in owners if owner in self._full_until_s]
         room_s = min(until_s, default=now_s + BUSY_LOOK_S) - now_s
         return max(SHORTEST_REST_S, min(BUSY_LOOK_S, room_s))
+
+    async def _sit_out(self, longest_s: float) -> None:
+        """What woke us before the trouble is no news: with it this would not wait at all, and give
+        the event loop no turn for anything, not even for what ends the trouble."""
+        self._wake.clear()
+        if not self._leaving:
+            await self._rest(longest_s)
 
     async def _rest(self, longest_s: float) -> None:
         try:
