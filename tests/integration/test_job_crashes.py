@@ -6,18 +6,16 @@ JOB_KILLS and JOB_SEED in the environment make the campaign longer, or another.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import random
 import signal
-from collections import Counter
 from typing import TYPE_CHECKING
 
-import httpx
 import pytest
 
 from runestone_contract.config import PolicyOverflow
 from runestone_testing import provider as scripts
+from runestone_testing.chaos_jobs import Campaign, Size, campaign
 from runestone_testing.job_stand import (
     ANSWER,
     ASYNC,
@@ -35,7 +33,7 @@ if TYPE_CHECKING:
     from runestone_testing.provider import Request, Script
 
 CHAT = "/v1/chat/completions"
-KILLS = int(os.environ.get("JOB_KILLS", "10"))
+KILLS = int(os.environ.get("JOB_KILLS", "6"))
 SEED = int(os.environ.get("JOB_SEED", "1"))
 
 
@@ -227,53 +225,32 @@ async def test_E2_an_answer_is_kept_though_nats_was_away_when_it_came() -> None:
 
 
 async def test_P1_P2_P3_a_campaign_of_kills_loses_nothing() -> None:
-    """Sidecars and nats-server die at random moments; what was promised comes to its end."""
-    rng = random.Random(SEED)
-    acknowledged: list[str] = []
-    calls: Counter[str] = Counter()
-
-    def answer(request: Request) -> Script:
-        calls[request.json()["messages"][0]["content"]] += 1
-        return [scripts.pause(0.05), json_reply(ANSWER)]
-
-    async with job_stand(answer=answer, sidecars=2) as stand:
-        alive, done = [0, 1], asyncio.Event()
-        submitting = asyncio.create_task(keep_submitting(stand, alive, rng, acknowledged, done))
-        for _ in range(KILLS):
-            await asyncio.sleep(rng.uniform(0.1, 0.6))
-            if rng.random() < 1 / 3:
-                await asyncio.to_thread(stand.nats.stop)
-                await asyncio.to_thread(stand.nats.start)
-            else:
-                victim = rng.choice(alive)
-                kill(stand, victim)
-                alive.remove(victim)
-                alive.append(await stand.start())
-        done.set()
-        await submitting
-        last = alive[-1]
-        await stand.open(last)
-        ends = Counter([(await stand.ended(job_id, last))["status"] for job_id in acknowledged])
-        await empty(stand, last)
-        told = f"seed {SEED}: {len(acknowledged)} jobs, {KILLS} kills, {sum(calls.values())} calls"
-        print(f"{told}, {dict(ends)}")
-        assert len(acknowledged) > KILLS
-        assert ends["succeeded"] == len(acknowledged), told
-        assert max(calls.values()) <= 5, told
+    """A small one of hack/chaos: sidecars and nats-server die at random moments."""
+    rows = await campaign(Size(KILLS, 30 * KILLS, SEED), tell=print)
+    assert not [row for row in rows if row.holds is False], rows
 
 
-async def keep_submitting(
-    stand: JobStand,
-    alive: list[int],
-    rng: random.Random,
-    acknowledged: list[str],
-    done: asyncio.Event,
+@pytest.mark.parametrize(
+    ("calls", "ends", "broken"),
+    [
+        pytest.param([1], {"job_1": "succeeded"}, set(), id="all-is-well"),
+        pytest.param([0, 1], {"job_1": "succeeded"}, set(), id="again-after-a-kill"),
+        pytest.param([1], {}, {"of these lost"}, id="lost"),
+        pytest.param([1], {"job_1": "failed"}, {"ends"}, id="ended-otherwise"),
+        pytest.param([], {"job_1": "succeeded"}, {"never run"}, id="answered-by-nobody"),
+        pytest.param([0] * 6, {"job_1": "succeeded"}, {"most calls of a job"}, id="too-often"),
+        pytest.param(
+            [1, 2],
+            {"job_1": "succeeded"},
+            {"repeated for another reason than a dead sidecar"},
+            id="again-for-no-reason",
+        ),
+    ],
+)
+def test_a_campaign_tells_what_is_broken(
+    calls: list[int], ends: dict[str, str], broken: set[str]
 ) -> None:
-    number = 0
-    while not done.is_set():
-        number += 1
-        with contextlib.suppress(httpx.TransportError):  # that one was killed
-            taken = await stand.submit(rng.choice(alive), f"job {number}")
-            if taken.status_code == 202:
-                acknowledged.append(taken.json()["id"])
-        await asyncio.sleep(0.02)
+    seen = Campaign(Size(kills=1, jobs=1, seed=1), print, random.Random(1), killed={0})
+    seen.acknowledged["job 0"].add("job_1")
+    seen.calls["job 0"] += calls
+    assert {row.what for row in seen.rows(ends, 0, 1) if row.holds is False} == broken

@@ -182,7 +182,7 @@ async def job_stand(
     async with AsyncExitStack() as outer:
         stack = outer.enter_context(ExitStack())
         root = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        nats = stack.enter_context(nats_server(*nats_options))
+        nats = stack.enter_context(nats_server(*nats_options, durable=True))
         provider = await outer.enter_async_context(
             Provider(json_reply(ANSWER) if answer is None else answer)
         )

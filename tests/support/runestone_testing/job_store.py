@@ -26,7 +26,7 @@ OWNER = Store(Streams(Link(())), Names("shop"), SEALER, 0).owner_of("shop/app")
 
 @asynccontextmanager
 async def job_store(max_bytes: int = 1 << 20) -> AsyncIterator[Store]:
-    with nats_server() as server:
+    with nats_server(durable=True) as server:
         async with connected(server.url, bytes(32), max_bytes) as made:
             await made.ensure()
             yield made

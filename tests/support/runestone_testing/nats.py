@@ -22,13 +22,20 @@ START_S = 30
 class NatsServer:
     """Its port stays the same however often it is started; so does its store, unless wiped."""
 
-    def __init__(self, folder: Path, *options: str, jetstream: bool = True) -> None:
+    def __init__(
+        self, folder: Path, *options: str, jetstream: bool = True, durable: bool = False
+    ) -> None:
+        """`durable`: what it acknowledges is on the disk, as jobs need it."""
         with socket.create_server(("127.0.0.1", 0)) as free:
             self.port = free.getsockname()[1]
         self._folder = folder
         self._options = options
         if jetstream:
             self._options += ("--jetstream", "--store_dir", str(folder / "store"))
+        if durable:  # there is no option for it
+            file = folder / "nats.conf"
+            file.write_text("jetstream { sync_interval: always }\n")
+            self._options += ("--config", str(file))
         self._child: ChildProcess | None = None
 
     @property
@@ -75,10 +82,10 @@ class NatsServer:
 
 @contextmanager
 def nats_server(
-    *options: str, started: bool = True, jetstream: bool = True
+    *options: str, started: bool = True, jetstream: bool = True, durable: bool = False
 ) -> Iterator[NatsServer]:
     with tempfile.TemporaryDirectory() as folder:
-        server = NatsServer(Path(folder), *options, jetstream=jetstream)
+        server = NatsServer(Path(folder), *options, jetstream=jetstream, durable=durable)
         try:
             if started:
                 server.start()
