@@ -42,6 +42,16 @@ class GatewayError(Exception):
     status: ClassVar[int] = 500
     type: ClassVar[str] = "api_error"
 
+    @property
+    def told_status(self) -> int:
+        """As the client gets it."""
+        return self.status
+
+    @property
+    def name(self) -> str:
+        """In the log and in a job's record."""
+        return self.code or self.type
+
     def __str__(self) -> str:
         return f"{self.status} {self.code or self.type}"
 
@@ -157,6 +167,14 @@ class ProviderRefused(GatewayError):
 
     provider_status: int = 400
     provider_type: str = "invalid_request_error"
+
+    @property
+    def told_status(self) -> int:
+        return self.provider_status
+
+    @property
+    def name(self) -> str:
+        return self.code or self.provider_type
 
 
 @dataclass

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Final, Generic, TypeVar
 
 from runestone_sidecar.admit.key_usage import never_fits
-from runestone_sidecar.admit.limits import Limiter, Reservation
+from runestone_sidecar.admit.limits import Limiter
 from runestone_sidecar.admit.line import Waiter
 from runestone_sidecar.admit.waiting import WAIT, WaitingRoom
 from runestone_sidecar.edge.exchange import Caller
@@ -19,7 +19,6 @@ from runestone_sidecar.edge.respond import PING, PING_AFTER_S, opening_headers, 
 from runestone_sidecar.errors import LimitReached
 from runestone_sidecar.pipeline.plan import Plan, Record, Routing
 from runestone_sidecar.pipeline.spending import need_of, reserve
-from runestone_sidecar.telemetry.events import EventType
 
 LOOK_EVERY_S: Final = 1.0
 OFF_BY_S: Final = 1.0  # an estimate that is wrong by less, or by a tenth, is not told anew
@@ -86,24 +85,14 @@ class Queue:
             with Routing(entrant.record):
                 entrant.plan = entrant.plan_anew(caller)
         try:
-            await self._reserve_quietly(entrant.plan, entrant.record)
+            await self._reserve(entrant.plan, entrant.record, is_told=False)
         except LimitReached as refusal:
             if entrant.plan.principal.overflow != WAIT:  # no more
                 refusal.wait_s = math.inf
             raise
-        entrant.record.events.emit(EventType.RATELIMIT_ALLOW, entrant.record)
 
-    async def _reserve(self, plan: Plan, record: Record) -> None:
-        self._keep(await reserve(self.limiter, plan, record), plan, record)
-
-    async def _reserve_quietly(self, plan: Plan, record: Record) -> None:
-        """That it waits was told, and is not told again with every look."""
-        limits = plan.principal.limits
-        if limits is not None:
-            need = need_of(plan, limits)
-            self._keep(await self.limiter.reserve(plan.principal, need), plan, record)
-
-    def _keep(self, reservation: Reservation | None, plan: Plan, record: Record) -> None:
+    async def _reserve(self, plan: Plan, record: Record, *, is_told: bool = True) -> None:
+        reservation = await reserve(self.limiter, plan, record, is_told=is_told)
         if reservation is not None:
             record.reservation = self.room.watched(reservation, plan.principal.id)
 

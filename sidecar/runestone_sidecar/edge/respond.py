@@ -23,7 +23,6 @@ from runestone_sidecar.errors import (
     Internal,
     LimitReached,
     MethodNotAllowed,
-    ProviderRefused,
     RateLimited,
     UpstreamFailed,
 )
@@ -130,11 +129,8 @@ async def send_error(send: Send, record: Record, error: GatewayError) -> None:
     if record.end_comments is not None:
         await _send_error_in_stream(send, record, error)
         return
-    if isinstance(error, ProviderRefused):
-        status, kind = error.provider_status, error.provider_type
-    else:
-        status, kind = error.status, error.type
-    record.status, record.error = status, error.code or kind
+    status = record.status = error.told_status
+    record.error = error.name
     lines = reply_lines(record, JSON) + _lines_of(error)
     body = orjson.dumps(record.surface.error_body(error))
     if not isinstance(error, BodyTooLarge):
@@ -169,7 +165,7 @@ def end_comments(record: Record, probe: Callable[[], bool] | None = None) -> Non
 async def _send_error_in_stream(send: Send, record: Record, error: GatewayError) -> None:
     """It was opened while it waited: no status can tell it any more. What follows is a cut."""
     end_comments(record)
-    record.error, record.interrupted = error.code or error.type, "refused"
+    record.error, record.interrupted = error.name, "refused"
     frame = record.surface.error_frame(error, 0)
     await send({"type": "http.response.body", "body": frame, "more_body": True})
 

@@ -96,7 +96,7 @@ class Attempt:
             record.note_whole(reply)
             return JobResponse(200, record.request_id, reply.body)
         except GatewayError as error:
-            record.status, record.error = status_of(error), error.code or error.type
+            record.status, record.error = error.told_status, error.name
             return error
         except asyncio.CancelledError:
             record.status, record.error = CANCELLED_STATUS, "cancelled"
@@ -162,7 +162,7 @@ class Attempt:
         if is_passing(error) and record.tries < record.max_attempts:
             await self._retry(error)
             return
-        code = error.code or error.type
+        code = error.name
         if is_passing(error):
             self.tools.metrics.dead_letters.labels(reason_of(error)).inc()
             self.tools.events.emit(EventType.OVERFLOW_DEAD_LETTER, self.record, reason=code)
@@ -188,7 +188,7 @@ class Attempt:
                 await self._drop_request()
 
     async def _retry(self, error: GatewayError) -> None:
-        retrying = replace(self.mine.record, state=RETRYING, error=error.code or error.type)
+        retrying = replace(self.mine.record, state=RETRYING, error=error.name)
 
         async def write() -> None:
             await self.store.write(self.owner, retrying, self.mine.revision)
@@ -266,10 +266,6 @@ def is_passing(error: GatewayError) -> bool:
     )
 
 
-def status_of(error: GatewayError) -> int:
-    return error.provider_status if isinstance(error, ProviderRefused) else error.status
-
-
 def response_to(error: GatewayError, record: Record) -> JobResponse:
     body = orjson.dumps(record.surface.error_body(error))
-    return JobResponse(status_of(error), record.request_id, body)
+    return JobResponse(error.told_status, record.request_id, body)

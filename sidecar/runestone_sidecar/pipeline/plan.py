@@ -121,5 +121,4 @@ class Routing:
             if self._decides:
                 record.events.emit(_DECIDED, record)
         elif isinstance(error, GatewayError):
-            reason = error.code or error.type
-            record.events.emit(EventType.ROUTER_ROUTE_ERROR, record, reason=reason)
+            record.events.emit(EventType.ROUTER_ROUTE_ERROR, record, reason=error.name)

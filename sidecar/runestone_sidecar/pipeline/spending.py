@@ -20,17 +20,22 @@ _CHECK: Final = EventType.RATELIMIT_CHECK
 _ALLOW: Final = EventType.RATELIMIT_ALLOW
 
 
-async def reserve(limiter: Limiter, plan: Plan, record: Record) -> Reservation | None:
-    """Raises LimitReached. None: the key has no limits."""
+async def reserve(
+    limiter: Limiter, plan: Plan, record: Record, *, is_told: bool = True
+) -> Reservation | None:
+    """Raises LimitReached. None: the key has no limits. `is_told`: that it is asked for, and
+    refused; who looks again and again tells it once."""
     limits = plan.principal.limits
     if limits is None:
         return None
     need = need_of(plan, limits)
-    record.events.emit(_CHECK, record)
+    if is_told:
+        record.events.emit(_CHECK, record)
     try:
         reservation = await limiter.reserve(plan.principal, need)
     except LimitReached as reached:
-        record.events.emit(EventType.RATELIMIT_BLOCK, record, reason=reached.limit)
+        if is_told:
+            record.events.emit(EventType.RATELIMIT_BLOCK, record, reason=reached.limit)
         raise
     record.events.emit(_ALLOW, record)
     return reservation
