@@ -89,6 +89,24 @@ async def test_a_job_is_told_and_audited_as_a_request_is(tmp_path: Path) -> None
         assert (run["input_tokens"], run["output_tokens"]) == (1, 1)
 
 
+async def test_the_trace_of_who_submitted_goes_on_to_the_provider_and_into_the_log() -> None:
+    trace = "4bf92f3577b34da6a3ce929d0e0e4736"
+    context = {"traceparent": f"00-{trace}-00f067aa0ba902b7-01", "tracestate": "vendor=1"}
+    async with job_stand(RUNESTONE_JOBS_AT_ONCE="0") as stand:
+        taken = await stand.submit(0, **context)
+        await stand.open(await stand.start(RUNESTONE_JOBS_AT_ONCE="1"))
+        await stand.ended(taken.json()["id"])
+        (call,) = stand.provider.requests
+        assert context.items() <= dict(call.headers).items()
+
+        async def is_logged() -> bool:
+            lines = [line for sidecar in stand.sidecars for line in sidecar.lines()]
+            told = {line["method"]: line for line in lines if line.get("trace_id") == trace}
+            return told.keys() == {"POST", "JOB"}
+
+        await until(is_logged)
+
+
 @pytest.mark.parametrize(
     ("mode", "prefer", "status"),
     [

@@ -41,9 +41,11 @@ from runestone_sidecar.errors import (
 )
 from runestone_sidecar.pipeline.plan import CANCELLED_STATUS, Record
 from runestone_sidecar.pipeline.spending import settle
+from runestone_sidecar.telemetry import trace_context
 from runestone_sidecar.telemetry.audit import AuditLog
 from runestone_sidecar.telemetry.events import EventType
 from runestone_sidecar.telemetry.log import Clock, LineWriter, mask
+from runestone_sidecar.telemetry.trace_context import NO_TRACE, read_trace
 from runestone_sidecar.telemetry.traffic import NONE, Traffic
 from runestone_sidecar.upstream.surfaces.base import Surface
 from runestone_sidecar.upstream.surfaces.chat import OPENAI_CHAT
@@ -54,6 +56,8 @@ MAX_LOGGED_MODEL: Final = 100
 _KNOWN: Final = EventType.AUTH_SUCCESS  # an Enum's own look-up is as dear as telling
 _REQUEST_ID: Final = HEADER_REQUEST_ID.encode()
 _DEBUG: Final = HEADER_DEBUG.encode()
+_TRACE_PARENT: Final = trace_context.PARENT.encode()
+_TRACE_STATE: Final = trace_context.STATE.encode()
 _FIT_FOR_ID: Final = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 
 log = logging.getLogger(__name__)
@@ -120,6 +124,7 @@ class Exchanges:
 
     def _open(self, scope: Scope, surface: Surface) -> Record:
         cycle = scope.get(CYCLE)
+        parent = header(scope, _TRACE_PARENT)
         return Record(
             request_id=self._request_id(scope),
             started_s=time.perf_counter(),
@@ -127,6 +132,7 @@ class Exchanges:
             method=scope["method"],
             path=_shown(scope["path"][:MAX_LOGGED_PATH]),
             surface=surface,
+            trace=read_trace(parent, header(scope, _TRACE_STATE)) if parent else NO_TRACE,
             stages=[] if header(scope, _DEBUG) == b"timing" else None,
             respond=None if cycle is None else cycle.respond,
         )
@@ -219,6 +225,8 @@ class Exchanges:
             "duration_ms": round(seconds * 1000, 3),
             "config": record.config[:12],
         }
+        if record.trace.trace_id:
+            line["trace_id"] = record.trace.trace_id
         if record.principal is not None:
             line["api_key"] = record.principal.id
             line["tenant"] = record.principal.tenant

@@ -207,6 +207,7 @@ class Admission:
             events=self.tools.events,
             method=METHOD,
             path=asked.envelope.path,
+            trace=asked.envelope.trace,
             principal=asked.principal,
             config=asked.snapshot.digest,
         )

@@ -8,6 +8,13 @@ import orjson
 
 from runestone_sidecar.overflow.seal import Unreadable
 from runestone_sidecar.pipeline.jobs import JobResponse, Submission
+from runestone_sidecar.telemetry.trace_context import (
+    NO_TRACE,
+    PARENT,
+    STATE,
+    TraceContext,
+    read_trace,
+)
 
 VERSION: Final = 1
 # What proves who asks is not kept: the job runs by the key's id.
@@ -24,12 +31,20 @@ class Envelope:
     tenant: str
     path: str
     request_id: str
-    headers: tuple[tuple[str, str], ...]  # names in lower case; trace context among them
+    headers: tuple[tuple[str, str], ...]  # names in lower case
     body: bytes
 
     def header(self, name: str) -> str | None:
         wanted = name.lower()
         return next((value for key, value in self.headers if key == wanted), None)
+
+    @property
+    def trace(self) -> TraceContext:
+        """Of who submitted it, for all that is done for it."""
+        parent, state = self.header(PARENT), self.header(STATE)
+        if parent is None:
+            return NO_TRACE
+        return read_trace(parent.encode("latin-1"), state.encode("latin-1") if state else None)
 
     def lines(self, names: frozenset[bytes]) -> bytes:
         """As header lines, those that a provider of the same API gets."""

@@ -171,7 +171,7 @@ class Executor(Tries[Plan, Answer]):
         request = self._request(plan, offer, turn)
         render = partial(_render, codec, request, offer)
         rendered = await aside(render) if request.is_heavy else render()
-        head = provider.heads[turn.credential]
+        head = provider.heads[turn.credential] + rendered.headers + record.trace.lines
         deadlines, own = deadlines_of(plan, provider)
         record.attempts += 1
         load.in_flight += 1
@@ -180,7 +180,7 @@ class Executor(Tries[Plan, Answer]):
             response = await self._client.send(
                 provider.origin,
                 target=provider.base_path + rendered.path,
-                headers=head + rendered.headers if rendered.headers else head,
+                headers=head,
                 body=rendered.body,
                 deadlines=deadlines,
             )

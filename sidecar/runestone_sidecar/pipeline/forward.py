@@ -202,7 +202,8 @@ class Forwarder(Tries[ForwardPlan, Forwarded]):
         record.attempts += 1
         load.in_flight += 1
         try:
-            response = await self._send(plan, offer, provider.heads[turn.credential], deadlines)
+            head = provider.heads[turn.credential] + record.trace.lines
+            response = await self._send(plan, offer, head, deadlines)
             reply = None
             try:
                 reply = await _begin(plan, offer, response)

@@ -11,6 +11,7 @@ from runestone_sidecar.admit.route import Decision
 from runestone_sidecar.config.snapshot import Offer, Principal, Snapshot
 from runestone_sidecar.errors import GatewayError
 from runestone_sidecar.telemetry.events import Events, EventType
+from runestone_sidecar.telemetry.trace_context import NO_TRACE, TraceContext
 from runestone_sidecar.upstream.dialects.base import Reply, Request, Usage
 from runestone_sidecar.upstream.surfaces.base import Surface
 from runestone_sidecar.upstream.surfaces.chat import OPENAI_CHAT
@@ -53,6 +54,7 @@ class Record:
     path: str = ""
     surface: Surface = OPENAI_CHAT  # in whose words errors are told
     principal: Principal | None = None
+    trace: TraceContext = NO_TRACE  # that the client sent along
     presented: str | None = None  # refused: the ApiKey's id, or what may be shown of a key
     config: str = ""
     model: str | None = None  # as asked for, aliases resolved: a rule may take any name

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, Protocol, Self
 
+from runestone_sidecar.telemetry.trace_context import TraceContext
+
 TOLD_EVERY_S: Final = 60.0  # of subscribers that fail
 
 log = logging.getLogger(__name__)
@@ -90,6 +92,7 @@ class Subject(Protocol):
     """The Record of the request, which layers above know in full."""
 
     request_id: str
+    trace: TraceContext
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,3 +54,29 @@ async def test_a_providers_refusal_is_called_by_its_kind(
 ) -> None:
     line = await line_of(tmp_path, capfd, path, "gpt-4o-mini")
     assert (line["status"], line["error"]) == (400, "invalid_request_error")
+
+
+TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/chat/completions", "/messages", "/moderations"],
+    ids=["as-it-is", "translated", "handed-on"],
+)
+async def test_a_trace_goes_on_to_the_provider_and_into_the_log(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], path: str
+) -> None:
+    context = {"traceparent": f"00-{TRACE}-00f067aa0ba902b7-01", "tracestate": "vendor=1"}
+    async with scripts.Provider(REFUSAL) as one:
+        async with gateway(tmp_path, bundles.config(bundles.provider(f"{one.url}/v1"))) as found:
+            asked = {"input": "hello"} if path == "/moderations" else ASKED
+            asked = {**asked, "model": "gpt-4o-mini"}
+            await found.client.post(path, json=asked, headers=context)
+            await found.client.post(path, json=asked, headers={"traceparent": "00-junk"})
+        traced, untraced = one.requests
+    assert context.items() <= dict(traced.headers).items()
+    assert not {"traceparent", "tracestate"} & dict(untraced.headers).keys()
+    first, second = map(json.loads, capfd.readouterr().out.splitlines())
+    assert first["trace_id"] == TRACE
+    assert "trace_id" not in second
