@@ -63,7 +63,7 @@ class Keeper:
                 problem = str(error)
             if problem != self._problem:
                 if problem:
-                    log.warning("webhook certificate", extra={"problem": problem})
+                    log.warning("webhook certificate not kept", extra={"problem": problem})
                 self._problem = problem
             await asyncio.sleep(self._settings.check_s)
 
@@ -119,9 +119,10 @@ class Keeper:
 
     async def _write(self, stored: Stored) -> Stored:
         """Where another was faster, what that one wrote is met at the next look."""
-        manifest = stored.manifest(self._namespace, self._settings.secret)
+        where = (self._namespace, self._settings.secret)
         try:
-            return parse_stored(await self._kube.change(SECRET, manifest))
+            made = await self._kube.patch(SECRET, *where, stored.manifest(*where))
+            return parse_stored(made)
         except ConflictError:
             return await self._read() or stored
 

@@ -21,7 +21,7 @@ async def follow_mounted(
         problem = _load(directory, serving, metrics)
         if problem != told:
             if problem:
-                log.error("webhook certificate", extra={"problem": problem})
+                log.error("webhook certificate not loaded", extra={"problem": problem})
             told = problem
         await asyncio.sleep(check_s)
 

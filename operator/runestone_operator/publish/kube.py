@@ -117,13 +117,6 @@ class Kube:
             "annotate", kind, kind.path(namespace, name), {"metadata": {"annotations": annotations}}
         )
 
-    async def change(self, kind: Kind, manifest: Manifest) -> Manifest:
-        """Raises ConflictError where it is not at the resourceVersion that the manifest names."""
-        meta = manifest["metadata"]
-        return await self._merge(
-            "change", kind, kind.path(meta.get("namespace"), meta["name"]), manifest
-        )
-
     async def drop_data(
         self, kind: Kind, namespace: str, name: str, entries: Iterable[str]
     ) -> Manifest:
