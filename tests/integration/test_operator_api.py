@@ -290,7 +290,7 @@ async def test_resync_looks_at_what_the_watch_selects(
         secret(namespace),
         release,
         pod(namespace, "a"),
-        pod(namespace, "b", inject="no"),
+        pod(namespace, "b", inject="false"),
     ):
         cluster.apply(document)
 

@@ -44,9 +44,13 @@ def test_pods_made_while_the_webhook_was_away_are_told_once(
         assert has_sidecar(create(cluster, labelled(namespace, "whole", key="app")).json())
         operator.stop()
 
-    bare = create(cluster, labelled(namespace, "bare", key="app"))
-    assert bare.status_code == 201  # failurePolicy: Ignore
-    assert not has_sidecar(bare.json())
+    bare = labelled(namespace, "bare", key="app")
+    slip = labelled(namespace, "slip", key="app")
+    slip["metadata"]["labels"]["runestone.dev/inject"] = "yes"
+    for pod in (bare, slip):
+        made = create(cluster, pod)
+        assert made.status_code == 201  # failurePolicy: Ignore
+        assert not has_sidecar(made.json())
     for name, labels in (("early", {}), ("out", {"runestone.dev/inject": "false"})):
         pod = labelled(wishing, name)
         pod["metadata"]["labels"] = labels
@@ -56,13 +60,13 @@ def test_pods_made_while_the_webhook_was_away_are_told_once(
     for log in ("second", "third"):  # a restart tells nothing twice
         with OperatorProcess(cluster, tmp_path / log, env=webhook_env(port)) as operator:
             operator.wait_until_ready()
-            eventually("both are found", lambda: operator.metric(GAUGE) == 2)
-            assert told_of(cluster, namespace) == {"bare": 1}
+            eventually("all are found", lambda: operator.metric(GAUGE) == 3)
+            assert told_of(cluster, namespace) == {"bare": 1, "slip": 1}
             assert told_of(cluster, wishing) == {"early": 1}
             if log == "third":
                 cluster.client.delete(
                     cluster.path("Pod", namespace, "bare"), params={"gracePeriodSeconds": 0}
                 )
-                eventually("one is left", lambda: operator.metric(GAUGE) == 1)
+                eventually("two are left", lambda: operator.metric(GAUGE) == 2)
             refused = [line for line in operator.lines() if "(403)" in str(line)]
             assert refused == []

@@ -21,7 +21,7 @@ _SKIPPED_SECRETS: Final = (
 )
 # The API server selects, so that the rest of the cluster is never sent.
 SELECTORS: Final[dict[Kind, tuple[str, str]]] = {
-    POD: (LABEL, f"{INJECT_LABEL}=true"),
+    POD: (LABEL, f"{INJECT_LABEL},{INJECT_LABEL}!=false"),  # one with a slip asks as well
     CONFIG_MAP: (LABEL, f"{MANAGED_BY_LABEL}={MANAGED_BY}"),
     SECRET: (FIELD, ",".join(f"type!={type_}" for type_ in _SKIPPED_SECRETS)),
 }
