@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from runestone_contract import names
+from runestone_operator.settings import read_settings
 from runestone_sidecar.settings import NUMBERS, TEXTS
 from runestone_testing.charts import CRD_CHART, ROOT, helm, of_kind, one, render
 
@@ -103,3 +104,52 @@ def test_the_sidecars_settings_are_known_to_it() -> None:
     (container,) = gateway_pod({})["spec"]["containers"]
     known = {text.variable for text in TEXTS.values()} | {n.variable for n in NUMBERS.values()}
     assert {variable["name"] for variable in container["env"]} <= known
+
+
+@pytest.mark.parametrize("kind", ["MutatingWebhookConfiguration", "ValidatingWebhookConfiguration"])
+def test_the_webhooks_are_those_that_the_operator_is_tested_with(kind: str) -> None:
+    tested = list(yaml.safe_load_all((ROOT / "hack" / "webhook" / "operator.yaml").read_text()))
+
+    def hooks(documents: list[Document]) -> list[Document]:
+        (found,) = [document for document in documents if document["kind"] == kind]
+        assert found["metadata"]["name"].startswith("runestone-")
+        return [without_places(hook) for hook in found["webhooks"]]
+
+    assert hooks(render({})) == hooks(tested)
+
+
+def without_places(hook: Document) -> Document:
+    """Excluded namespaces are the installation's; what a default says need not be said."""
+    made: Document = {"matchPolicy": "Equivalent"} | hook
+    for selector in ("namespaceSelector", "objectSelector"):
+        made[selector] = requirements(hook.get(selector) or {})
+    return made
+
+
+def requirements(selector: Document) -> list[str]:
+    labels = [f"{key} In {[value]}" for key, value in selector.get("matchLabels", {}).items()]
+    expressions = [
+        f"{one['key']} {one['operator']} {one.get('values', '')}".strip()
+        for one in selector.get("matchExpressions", [])
+        if one["key"] not in {"kubernetes.io/metadata.name", "runestone.dev/gateway"}
+    ]
+    return sorted([*labels, *expressions])
+
+
+@pytest.mark.parametrize("mounted", [False, True], ids=["own certificate", "cert-manager"])
+def test_the_operators_settings_are_read_as_they_are_meant(mounted: bool) -> None:
+    values = {"webhook": {"certManager": {"enabled": mounted}}, "sidecar": {"env": [{"name": "A"}]}}
+    operator = one(render(values, namespace="gateways"), "Deployment", "-operator")
+    (container,) = operator["spec"]["template"]["spec"]["containers"]
+    env = {variable["name"]: variable.get("value", "gateways") for variable in container["env"]}
+
+    webhook = read_settings(env).webhook
+
+    assert webhook is not None
+    ports = {port["name"]: port["containerPort"] for port in container["ports"]}
+    assert ports["webhook"] == webhook.port
+    assert (webhook.cert_dir is not None) is mounted
+    assert webhook.mutating == "runestone-injector"
+    assert webhook.sidecar.env == ({"name": "A"},)
+    assert webhook.sidecar.resources["limits"]["memory"]
+    assert webhook.sidecar.nats_url.startswith("nats://")
