@@ -1,7 +1,8 @@
 """What the SDKs in the app's containers find in their environment.
 
 What a container sets itself stays. A key is given only along with the address that it is for: one
-that sends its requests elsewhere must not send our key there.
+that sends its requests elsewhere must not send our key there. One exception: a container that has a
+proxy for HTTP is told that the sidecar is not behind it, or its requests would never come here.
 """
 
 from collections.abc import Iterator, Mapping
@@ -29,6 +30,11 @@ SDKS: Final = (
 )
 
 
+_PROXIES: Final = ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy")
+_EXEMPTIONS: Final = ("NO_PROXY", "no_proxy")
+_LOCAL: Final = "localhost"
+
+
 def with_environment(containers: list[Part], key: KeySource | None) -> list[Part]:
     return [
         container if container["name"] == SIDECAR else _with_variables(container, key)
@@ -44,8 +50,22 @@ def brings_a_key(container: Mapping[str, Any]) -> bool:
 def _with_variables(container: Part, key: KeySource | None) -> Part:
     there = _set_by(container)
     added = [variable for sdk in SDKS for variable in _missing(sdk, there, key)]
+    own = list(container.get("env") or ())
+    if there.keys() & set(_PROXIES):
+        if not there.keys() & set(_EXEMPTIONS):
+            added += [{"name": name, "value": _LOCAL} for name in _EXEMPTIONS]
+        own = [_with_local(variable) for variable in own]
     # In front, so that the author's own may refer to them: $(OPENAI_API_KEY).
-    return {**container, "env": [*added, *(container.get("env") or ())]} if added else container
+    return {**container, "env": [*added, *own]} if [*added, *own] else container
+
+
+def _with_local(variable: Part) -> Part:
+    if variable["name"] not in _EXEMPTIONS or "valueFrom" in variable:
+        return variable
+    hosts = [host.strip() for host in variable.get("value", "").split(",") if host.strip()]
+    if _LOCAL in hosts or "*" in hosts:
+        return variable
+    return {**variable, "value": ",".join([*hosts, _LOCAL])}
 
 
 def _missing(sdk: _Sdk, there: Mapping[str, Part], key: KeySource | None) -> Iterator[Part]:

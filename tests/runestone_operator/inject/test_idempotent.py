@@ -22,7 +22,14 @@ names = st.sampled_from(["app", "web", "migrate", "istio-proxy", "runestone"])
 variables = st.builds(
     lambda name, value: {"name": name, "value": value},
     st.sampled_from(
-        ["OPENAI_BASE_URL", "OPENAI_API_KEY", "ANTHROPIC_BASE_URL", "ANTHROPIC_AUTH_TOKEN", "A"]
+        [
+            "OPENAI_BASE_URL",
+            "OPENAI_API_KEY",
+            "ANTHROPIC_BASE_URL",
+            "ANTHROPIC_AUTH_TOKEN",
+            "HTTP_PROXY",
+            "NO_PROXY",
+        ]
     ),
     st.sampled_from(["", "x", "http://localhost:4003/v1"]),
 )

@@ -217,6 +217,34 @@ def test_a_key_never_goes_to_another_address() -> None:
     assert "ANTHROPIC_API_KEY" in env_of(made)
 
 
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        pytest.param({"A": "b"}, {}, id="no proxy"),
+        pytest.param(
+            {"HTTP_PROXY": "http://p"}, {"NO_PROXY": "localhost", "no_proxy": "localhost"}, id="all"
+        ),
+        pytest.param(
+            {"http_proxy": "http://p", "NO_PROXY": "a.b, .c"},
+            {"NO_PROXY": "a.b,.c,localhost"},
+            id="all but some",
+        ),
+        pytest.param(
+            {"ALL_PROXY": "http://p", "no_proxy": "x,localhost"},
+            {"no_proxy": "x,localhost"},
+            id="said already",
+        ),
+        pytest.param({"HTTP_PROXY": "http://p", "NO_PROXY": "*"}, {"NO_PROXY": "*"}, id="none"),
+    ],
+)
+def test_the_sidecar_is_behind_no_proxy(given: Document, expected: Document) -> None:
+    env = [{"name": name, "value": value} for name, value in given.items()]
+    made = admitted(pod(containers=[{"name": "app", "image": "shop", "env": env}]))
+    found = {name: one.get("value") for name, one in env_of(made).items()}
+    assert {name: found[name] for name in ("NO_PROXY", "no_proxy") if name in found} == expected
+    assert admitted(dict(made.pod)).pod == made.pod
+
+
 def test_the_sidecar_starts_before_all_others() -> None:
     made = admitted(pod(initContainers=[{"name": "migrate", "image": "shop"}]))
     names = [container["name"] for container in made.pod["spec"]["initContainers"]]
