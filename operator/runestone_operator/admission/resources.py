@@ -4,10 +4,12 @@ References are for conditions to tell: what is missing now may come a moment lat
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from runestone_operator.admission.review import Answer, Request
 from runestone_operator.api.load import KINDS, Rejected, parse
+from runestone_operator.api.pending import pending_note
 
 ALLOWED = Answer("allowed")
 
@@ -21,9 +23,10 @@ def validate(request: Request) -> Answer:
     if request.old is not None and request.old.get("spec") == document.get("spec"):
         return ALLOWED  # it was valid to whoever took it in, and may be labelled or let go
     parsed = parse(document, namespace=request.namespace)
-    if not isinstance(parsed, Rejected):
-        return ALLOWED
-    return Answer("refused", reason="; ".join(map(str, parsed.errors)))
+    if isinstance(parsed, Rejected):
+        return Answer("refused", reason="; ".join(map(str, parsed.errors)))
+    note = pending_note(parsed)
+    return replace(ALLOWED, warnings=(f"runestone: {note}",)) if note else ALLOWED
 
 
 def _is_ending(document: Mapping[str, Any]) -> bool:

@@ -11,6 +11,7 @@ import yaml
 from runestone_operator.admission.resources import ALLOWED, validate
 from runestone_operator.admission.review import Request
 from runestone_operator.api.load import Rejected, parse
+from runestone_operator.api.pending import pending_note
 
 ROOT = Path(__file__).parents[3]
 GOOD = [
@@ -41,7 +42,10 @@ def bad() -> dict[str, Any]:
 
 @pytest.mark.parametrize("document", GOOD, ids=lambda document: document["metadata"]["name"])
 def test_what_is_valid_is_let_in(document: dict[str, Any]) -> None:
-    assert validate(request(document)) == ALLOWED
+    answer = validate(request(document))
+    assert (answer.outcome, answer.reason) == ("allowed", None)
+    note = pending_note(parse(document))  # type: ignore[arg-type]
+    assert [note] * bool(note) == [one.removeprefix("runestone: ") for one in answer.warnings]
 
 
 def test_what_is_not_is_refused_and_the_mistake_named() -> None:
