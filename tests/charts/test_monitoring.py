@@ -152,6 +152,7 @@ def test_promtool_accepts_the_alerts(promtool: Path) -> None:
     assert done.returncode == 0, f"{done.stdout}{done.stderr}"
 
 
+EXPIRY = "runestone_operator_webhook_certificate_expiry_timestamp_seconds"
 CALM = {
     'runestone_requests_total{namespace="a",status="200"}': "0+100x60",
     'runestone_requests_total{namespace="a",status="500"}': "0+1x60",
@@ -170,6 +171,11 @@ CALM = {
     'runestone_operator_canary_age_seconds{pod="1"}': "1x60",
     'runestone_operator_passes_total{stage="publish",outcome="error"}': "0 1 1x58",
     'runestone_operator_sidecars{state="behind"}': "0x60",
+    "runestone_operator_uninjected_pods": "0x20 1x4 0x36",
+    'runestone_operator_admissions_total{webhook="mutate-pods",outcome="refused"}': "0+10x60",
+    'runestone_operator_admissions_total{webhook="mutate-pods",outcome="error"}': "0x60",
+    f'{EXPIRY}{{pod="1"}}': f"{30 * 86_400}x60",
+    f'{EXPIRY}{{pod="without a webhook"}}': "0x60",
 }
 NEVER = "_x60"
 # By alert: what is otherwise than in calm times
@@ -199,6 +205,11 @@ TROUBLE: dict[str, dict[str, str]] = {
         'runestone_operator_passes_total{stage="publish",outcome="error"}': "0+1x60"
     },
     "RunestoneSidecarsBehind": {'runestone_operator_sidecars{state="behind"}': "2x60"},
+    "RunestoneNotInjected": {"runestone_operator_uninjected_pods": "0x10 1x50"},
+    "RunestoneAdmissionFails": {
+        'runestone_operator_admissions_total{webhook="mutate-pods",outcome="error"}': "0x25 1x35"
+    },
+    "RunestoneWebhookCertificateExpires": {f'{EXPIRY}{{pod="1"}}': f"{13 * 86_400}x60"},
 }
 
 
