@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.kube
 GATEWAY = {"gateway": {"enabled": True}}
-RBAC = ("ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding")
+RIGHTS = sorted((ROOT / "hack" / "rbac").glob("*.yaml"))
 
 
 def unlabelled(document: Document) -> Document:
@@ -26,8 +26,10 @@ def unlabelled(document: Document) -> Document:
 
 
 def test_the_operator_has_the_rights_that_it_is_tested_with_and_no_more() -> None:
-    wanted = list(yaml.safe_load_all((ROOT / "hack" / "rbac" / "operator.yaml").read_text()))
-    found = [document for document in render({}) if document["kind"] in RBAC]
+    wanted = [each for path in RIGHTS for each in yaml.safe_load_all(path.read_text())]
+    kinds = {document["kind"] for document in wanted}
+    assert {"ClusterRole", "Role"} <= kinds
+    found = [document for document in render({}) if document["kind"] in kinds]
 
     def by_kind(document: Document) -> str:
         return f"{document['kind']} {document['metadata']['name']}"
@@ -48,6 +50,11 @@ def test_another_releases_rights_are_of_its_own_objects() -> None:
     ]
     account = one(found, "ServiceAccount")["metadata"]
     assert (account["name"], account["namespace"]) == ("runner", "gateways")
+    policy = one(found, "ValidatingAdmissionPolicy")
+    binding = one(found, "ValidatingAdmissionPolicyBinding")
+    assert binding["spec"]["policyName"] == policy["metadata"]["name"]
+    (condition,) = policy["spec"]["matchConditions"]
+    assert "'system:serviceaccount:gateways:runner'" in condition["expression"]
 
 
 @pytest.mark.parametrize("keep", [True, False], ids=["kept", "not kept"])

@@ -24,6 +24,8 @@ CLUSTER_WIDE = {
     "ClusterRoleBinding",
     "MutatingWebhookConfiguration",
     "ValidatingWebhookConfiguration",
+    "ValidatingAdmissionPolicy",
+    "ValidatingAdmissionPolicyBinding",
 }
 # Made by the operator, or by whoever gave its name as a value.
 MADE_ELSEWHERE = {
@@ -211,6 +213,8 @@ def references_of(document: Document) -> Iterator[tuple[str, str]]:
             yield from (("Service", service["name"]) for service in services)
         case "HorizontalPodAutoscaler":
             yield spec["scaleTargetRef"]["kind"], spec["scaleTargetRef"]["name"]
+        case "ValidatingAdmissionPolicyBinding":
+            yield "ValidatingAdmissionPolicy", spec["policyName"]
         case "Certificate" if spec["issuerRef"]["kind"] == "Issuer":
             yield "Issuer", spec["issuerRef"]["name"]
 
