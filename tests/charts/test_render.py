@@ -32,6 +32,7 @@ MADE_ELSEWHERE = {
     ("ConfigMap", "runestone-config"),
     *(("ConfigMap", f"runestone-config-{number}") for number in range(16)),
     ("Secret", "runestone-credentials"),
+    ("Secret", "runestone-nats-auth"),
     ("ServiceAccount", "there-already"),
     ("ServiceAccount", "default"),
     ("Secret", "pull"),
@@ -226,7 +227,8 @@ def volume_references(pod: Document) -> Iterator[tuple[str, str]]:
         if "secret" in volume:
             yield "Secret", volume["secret"]["secretName"]
         for source in volume.get("projected", {}).get("sources", ()):
-            yield from (("ConfigMap", source[kind]["name"]) for kind in source)
+            for kind in source:
+                yield {"configMap": "ConfigMap", "secret": "Secret"}[kind], source[kind]["name"]
 
 
 def test_mounts_have_volumes_and_volumes_are_mounted(documents: list[Document]) -> None:

@@ -11,9 +11,15 @@ lame_duck_duration: 30s
 
 jetstream {
   store_dir: /data/jetstream
+  max_file_store: {{ .Values.nats.storage.size }}
   # A job is promised once it is stored: on the disk, not in the memory of the machine.
   sync_interval: always
 }
+{{- if .Values.nats.auth.enabled }}
+
+# Whom to trust, as the operator says it; accounts come from there while the server runs.
+include auth/auth.conf
+{{- end }}
 {{- if gt (int .Values.nats.replicas) 1 }}
 
 cluster {

@@ -73,6 +73,7 @@ FACTORS: Final[Mapping[str, Mapping[str, Values]]] = {
         "three": {
             "nats": {
                 "replicas": 3,
+                "auth": {"enabled": True},
                 "storage": {"className": "fast", "size": "20Gi", "retain": False},
                 "podAnnotations": {"note": "x"},
             }
