@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_address, ip_network
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -160,3 +161,15 @@ def test_the_operators_settings_are_read_as_they_are_meant(mounted: bool) -> Non
     assert webhook.sidecar.env == ({"name": "A"},)
     assert webhook.sidecar.resources["limits"]["memory"]
     assert webhook.sidecar.nats_url.startswith("nats://")
+
+
+def test_G14_the_gateway_cannot_reach_a_clouds_metadata() -> None:
+    spec = one(render(GATEWAY), "NetworkPolicy", "-gateway")["spec"]
+    peers, names_only = spec["egress"]
+    blocks = [peer["ipBlock"] for peer in peers["to"] if "ipBlock" in peer]
+    for metadata in ("169.254.169.254", "100.100.100.200", "fd00:ec2::254"):
+        address = ip_address(metadata)
+        within = [block for block in blocks if address in ip_network(block["cidr"])]
+        assert within
+        assert all(any(address in ip_network(e) for e in block["except"]) for block in within)
+    assert {port["port"] for port in names_only["ports"]} == {53}

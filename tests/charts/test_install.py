@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING
 
 import pytest
@@ -16,10 +17,12 @@ from runestone_testing.charts import (
     combinations,
     helm,
     merged,
+    one,
     render,
 )
 from runestone_testing.kube import ApiServer, KubeToolsMissingError
-from runestone_testing.operators import eventually
+from runestone_testing.operators import Cluster, OperatorProcess, eventually
+from runestone_testing.resources import key, pool, secret
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -177,6 +180,46 @@ def test_an_upgrade_leaves_what_the_operator_wrote_into_the_webhooks(release: Re
         assert {hook["clientConfig"].get("caBundle") for hook in found["webhooks"]} == {CA}
     release.helm("uninstall", RELEASE)
     release.kubectl("delete", "crd", "-l", "app.kubernetes.io/name=runestone-crds")
+
+
+def test_the_commands_of_the_notes_leave_nothing_at_all(
+    release: Release, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    """The operator runs meanwhile, as the chart starts it and with the rights that it gives."""
+    before = release.everything()
+    notes = release.helm("install", RELEASE, CHART)
+    cluster = Cluster(release.api)
+    request.addfinalizer(cluster.client.close)
+    operator = one(render({}), "Deployment", "-operator")["spec"]["template"]["spec"]
+    env = {each["name"]: each.get("value", NAMESPACE) for each in operator["containers"][0]["env"]}
+    env |= {"WEBHOOK_PORT": "0"}
+    with OperatorProcess(cluster, tmp_path / "log", env=env) as process:
+        process.wait_until_ready()
+        for document in (secret("models"), pool("models"), key("models")):
+            cluster.apply(document)
+        eventually("it is published", lambda: cluster.is_published("models"))
+        eventually("the webhooks are told whom to trust", lambda: has_bundle(release))
+        assert [line for line in process.lines() if "(403)" in str(line)] == []
+    release.helm("uninstall", RELEASE)
+    assert release.everything() - before != set()
+
+    left_on_purpose = notes.partition("What is left then, on purpose:")[2]
+    commands = re.findall(r"^ +kubectl (.+)$", left_on_purpose, re.M)
+    assert len(commands) == 3
+    for command in commands:
+        release.kubectl(*command.split())
+    cluster.delete("Secret", "models", "openai")
+    # Nobody collects here what has an owner that is gone: these are the ApiKey's.
+    owned = {"Secret models/client-api-key"}
+    eventually("nothing is left", lambda: release.everything() - before <= owned)
+    cluster.delete("Secret", "models", "client-api-key")
+
+
+def has_bundle(release: Release) -> bool:
+    found = release.kubectl(
+        "get", "mutatingwebhookconfigurations", RELEASE + "-injector", "-o", "json"
+    )
+    return all(hook["clientConfig"].get("caBundle") for hook in json.loads(found)["webhooks"])
 
 
 CA = "LS0tLS1CRUdJTiBDRVJUSUZJQ0FURS0tLS0tCi0tLS0tRU5EIENFUlRJRklDQVRFLS0tLS0K"

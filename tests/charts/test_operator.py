@@ -30,7 +30,7 @@ def operator_settings(values: dict[str, Any], **render_as: str) -> Settings:
 
 
 def test_the_operator_takes_its_settings_as_the_values_mean_them() -> None:
-    sidecar = {
+    sidecar: dict[str, Any] = {
         "logLevel": "warning",
         "resources": {"requests": {"cpu": "10m", "memory": "64Mi"}, "limits": {"memory": "1Gi"}},
         "env": [{"name": "RUNESTONE_AUDIT", "value": "stdout"}],
