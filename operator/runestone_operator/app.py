@@ -21,6 +21,7 @@ from runestone_operator.reconcile.state import World
 from runestone_operator.settings import Settings
 from runestone_operator.watch.canary import Canary, Patience, sing
 from runestone_operator.watch.crds import wait_for_crds
+from runestone_operator.watch.election import Election, Terms
 from runestone_operator.watch.health import serve_health
 from runestone_operator.watch.resync import Resync
 from runestone_operator.watch.streams import SELECTORS, kopf_settings
@@ -54,6 +55,7 @@ class Operator:
         self._resync: Resync | None = None
         webhook = settings.webhook
         self._admission = Admission(settings, webhook, kube) if webhook else None
+        self._election = _election(settings, kube, metrics)
 
     async def run(self) -> None:
         self._catch_signals()
@@ -67,10 +69,10 @@ class Operator:
 
     async def _serve(self, health: contextlib.AsyncExitStack) -> None:
         async with Sidecars(self._settings.sidecar_port) as sidecars:
-            world = World(self._kube, Cache(), self._metrics)
+            world = World(self._kube.fenced(self._may_write), Cache(), self._metrics)
             reconciler = Reconciler(world, sidecars)
             self._resync = resync = Resync(
-                world.kube, world.cache, reconciler.note, selectors=SELECTORS, metrics=world.metrics
+                self._kube, world.cache, reconciler.note, selectors=SELECTORS, metrics=world.metrics
             )
             stop_kopf, ours = asyncio.Event(), asyncio.all_tasks()
             watches = await self._start_kopf(Ears(reconciler, self._canary, resync), stop_kopf)
@@ -96,21 +98,42 @@ class Operator:
         return watches
 
     async def _work(self, world: World, reconciler: Reconciler, resync: Resync) -> None:
-        watchdog = Watchdog(world.kube, world.cache, world.metrics)
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(sing(self._canary, self._kube, self._metrics))
             if self._admission is not None:
                 tasks.create_task(self._admission.serve(world.cache, world.metrics))
             await resync.wait_until_whole()
             log.info("ready")
-            tasks.create_task(reconciler.serve())
+            tasks.create_task(self._take_part(world, reconciler))
             tasks.create_task(resync.serve(self._settings.resync_s))
-            tasks.create_task(watchdog.serve(self._settings.watchdog_s))
 
     async def _drain(self, reconciler: Reconciler) -> None:
-        passes = asyncio.wait_for(reconciler.drain(), DRAIN_S)
         lingering = [self._admission.drain()] if self._admission is not None else []
-        await asyncio.gather(passes, *lingering, return_exceptions=True)
+        await asyncio.gather(self._hand_over(reconciler), *lingering, return_exceptions=True)
+
+    async def _hand_over(self, reconciler: Reconciler) -> None:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(reconciler.drain(), DRAIN_S)
+        if self._election is not None:
+            await self._election.withdraw()
+
+    async def _take_part(self, world: World, reconciler: Reconciler) -> None:
+        """Write, at once or when it is this operator's turn."""
+
+        async def lead() -> None:
+            watchdog = Watchdog(world.kube, world.cache, world.metrics)
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(reconciler.lead())
+                tasks.create_task(watchdog.serve(self._settings.watchdog_s))
+
+        if self._election is not None:
+            await self._election.serve(lead)
+        else:
+            self._metrics.leader.set(1)
+            await lead()
+
+    def _may_write(self) -> bool:
+        return self._election is None or self._election.is_won()
 
     async def _first_of(
         self, *works: Work, drain: Callable[[], Awaitable[None]] | None = None
@@ -153,6 +176,13 @@ class Operator:
         if self._admission is not None and not self._admission.is_ready:
             return "waiting for the webhook's certificate"
         return None
+
+
+def _election(settings: Settings, kube: Kube, metrics: Metrics) -> Election | None:
+    if settings.identity is None:
+        return None
+    terms = Terms(settings.lease_s)
+    return Election(kube, settings.namespace, settings.identity, terms, metrics)
 
 
 async def _outlive(watches: Collection[asyncio.Task[None]]) -> None:

@@ -4,6 +4,7 @@ OperatorError
 ├── SettingsError           an environment variable cannot be used
 ├── WatchEndedError         Kopf gave up: a new start may help
 ├── StaleInputsError        something changed between compile and publish: compile again
+├── NotLeadingError         another operator may write now, and this one may not
 └── KubeError               the API server refused or could not be reached
     ├── NotFoundError       404
     ├── ConflictError       409: it exists already, or another writer was faster
@@ -40,6 +41,13 @@ class WatchEndedError(OperatorError):
 class StaleInputsError(OperatorError):
     def __init__(self, what: str) -> None:
         super().__init__(f"{what} changed while it was being used")
+        self.what = what
+
+
+class NotLeadingError(OperatorError):
+    def __init__(self, verb: str, what: str) -> None:
+        super().__init__(f"{verb} {what}: not leading any more")
+        self.verb = verb
         self.what = what
 
 

@@ -46,6 +46,7 @@ VALIDATING: Final = Kind(
     "admissionregistration.k8s.io",
     namespaced=False,
 )
+LEASE: Final = Kind("Lease", "leases", "coordination.k8s.io")
 
 RESOURCES: Final = (POOL, KEY, POLICY)
 WATCHED: Final = (*RESOURCES, SECRET, CONFIG_MAP, POD, NAMESPACE)

@@ -56,6 +56,9 @@ class Metrics:
             "When a configuration was last written.",
             registry=registry,
         )
+        self.leader = Gauge(
+            "runestone_operator_leader", "Whether this is the one that writes.", registry=registry
+        )
         self.rotations = Counter(
             "runestone_operator_key_rotations_total",
             "Generated client keys that were replaced.",

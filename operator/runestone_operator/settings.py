@@ -62,6 +62,8 @@ class Settings:
     resync_s: float = 600
     canary_s: float = 30
     silence_s: float = 120  # a canary unheard for so long means a dead watch
+    identity: str | None = None  # None: the only operator, which needs no election
+    lease_s: float = 15
     outage_s: float = 600  # without any answer for so long, the fault may be on our side
     watchdog_s: float = 15
     webhook: WebhookSettings | None = None
@@ -78,6 +80,8 @@ def read_settings(env: Mapping[str, str] = os.environ) -> Settings:
         log_level=level,
         kubeconfig=env.get("KUBECONFIG") or None,
         resync_s=_seconds(env, "RUNESTONE_RESYNC_SECONDS", 600),
+        identity=env.get("RUNESTONE_POD_NAME") or None,
+        lease_s=_seconds(env, "RUNESTONE_LEASE_SECONDS", 15),
         canary_s=_seconds(env, "RUNESTONE_CANARY_SECONDS", 30),
         silence_s=_seconds(env, "RUNESTONE_CANARY_SILENCE_SECONDS", 120),
         outage_s=_seconds(env, "RUNESTONE_OUTAGE_SECONDS", 600),

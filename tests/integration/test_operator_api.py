@@ -351,6 +351,8 @@ def test_the_role_is_no_wider_than_it_says(cluster: Cluster) -> None:
         ("create", "serviceaccounts/token", "-n", "default"),
         ("escalate", "clusterroles"),
         ("impersonate", "users"),
+        ("patch", "lease.coordination.k8s.io/other", "-n", SYSTEM),
+        ("delete", "lease.coordination.k8s.io/runestone-operator", "-n", SYSTEM),
     ):
         assert not may(*refused), refused
     eventually("canary", lambda: may("patch", "configmap/runestone-operator-canary", "-n", SYSTEM))
@@ -389,3 +391,7 @@ def test_of_secrets_it_may_change_those_alone_that_are_its_to_change(
     for name in ("free", "other", "cert", "loose"):
         assert not may_change(f"{name}-api-key"), name
     assert not may_change("runestone-token", SYSTEM)
+    for where, mine in ((SYSTEM, True), (namespace, False)):
+        if cluster.get("Secret", where, "runestone-webhook-cert") is None:
+            cluster.apply(secret(where, "runestone-webhook-cert"))
+        assert may_change("runestone-webhook-cert", where) is mine

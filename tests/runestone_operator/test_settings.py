@@ -31,6 +31,8 @@ def test_everything_can_be_set() -> None:
         "RUNESTONE_CANARY_SILENCE_SECONDS": "5",
         "RUNESTONE_OUTAGE_SECONDS": "50",
         "RUNESTONE_WATCHDOG_SECONDS": "7",
+        "RUNESTONE_POD_NAME": "operator-1",
+        "RUNESTONE_LEASE_SECONDS": "20",
     }
     assert read_settings(env) == Settings(
         namespace="runestone-system",
@@ -44,6 +46,8 @@ def test_everything_can_be_set() -> None:
         silence_s=5,
         outage_s=50,
         watchdog_s=7,
+        identity="operator-1",
+        lease_s=20,
     )
 
 

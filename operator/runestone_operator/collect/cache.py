@@ -90,6 +90,10 @@ class Cache:
     def resource_namespaces(self) -> set[str]:
         return {namespace for kind in RESOURCES for namespace in self._views[kind]}
 
+    def occupied_namespaces(self) -> set[str]:
+        """Where there are resources, or what was written for some."""
+        return self.resource_namespaces() | set(self._views[CONFIG_MAP])
+
     def everywhere(self, kind: Kind) -> Iterator[View]:
         for inside in list(self._views[kind].values()):
             yield from inside.values()

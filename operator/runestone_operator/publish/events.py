@@ -14,7 +14,7 @@ from runestone_contract.names import GROUP, MANAGED_BY
 from runestone_operator.api.scalars import Timestamp
 from runestone_operator.api.status import Condition
 from runestone_operator.collect.views import View
-from runestone_operator.errors import ConflictError, KubeError
+from runestone_operator.errors import ConflictError, KubeError, NotLeadingError
 from runestone_operator.kinds import EVENT
 from runestone_operator.publish.kube import Kube
 from runestone_operator.publish.status import is_bad_news
@@ -44,7 +44,7 @@ async def post_event(kube: Kube, view: View, notice: Notice) -> None:
         await kube.create(EVENT, build_event(view, notice))
     except ConflictError:
         return
-    except KubeError as error:
+    except (KubeError, NotLeadingError) as error:
         log.warning("event not posted", extra={"namespace": view.namespace, "error": str(error)})
 
 

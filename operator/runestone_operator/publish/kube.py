@@ -5,9 +5,10 @@ Every write is either server-side apply as one field manager, which repeats with
 create that never replaces.
 """
 
+import copy
 import json
 import logging
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Self
 
@@ -17,7 +18,13 @@ from kubernetes.aio.config import load_incluster_config, load_kube_config
 from kubernetes.aio.config.config_exception import ConfigException
 
 from runestone_contract.names import MANAGED_BY
-from runestone_operator.errors import KubeError, SettingsError, UnreachableError, kube_error
+from runestone_operator.errors import (
+    KubeError,
+    NotLeadingError,
+    SettingsError,
+    UnreachableError,
+    kube_error,
+)
 from runestone_operator.kinds import Kind
 from runestone_operator.metrics import Metrics
 
@@ -55,6 +62,7 @@ class Kube:
         configuration.connection_pool_maxsize = PARALLEL
         self._api = ApiClient(configuration)
         self._metrics = metrics
+        self._may_write: Callable[[], bool] = lambda: True
 
     @classmethod
     async def connect(cls, kubeconfig: str | None, metrics: Metrics) -> Self:
@@ -74,6 +82,12 @@ class Kube:
             problem = "must be set where no service account is mounted"
             raise SettingsError("KUBECONFIG", problem) from error
         return cls(configuration, metrics)
+
+    def fenced(self, may_write: Callable[[], bool]) -> Self:
+        """The same door, with a guard who is asked before each write. Raises NotLeadingError."""
+        fenced = copy.copy(self)
+        fenced._may_write = may_write
+        return fenced
 
     async def close(self) -> None:
         await self._api.close()  # type: ignore[no-untyped-call]
@@ -173,6 +187,8 @@ class Kube:
         return any(resource["name"] == kind.plural for resource in found["resources"])
 
     async def _ask(self, request: _Request) -> Manifest:
+        if request.method != "GET" and not self._may_write():
+            raise NotLeadingError(request.verb, request.what)
         outcome = "success"
         try:
             return await self._send(request)

@@ -10,9 +10,9 @@ from runestone_contract.bundle import Bundle
 from runestone_contract.names import CREDENTIALS_SECRET, OVERFLOW_KEY_SECRET
 from runestone_operator.collect.cache import Cache
 from runestone_operator.collect.published import CONFIG_MAP_NAMES, Published
-from runestone_operator.collect.views import build_view, secret_value
+from runestone_operator.collect.views import View, build_view, secret_value
 from runestone_operator.compiler.inputs import SecretSource, fact_of
-from runestone_operator.errors import NotFoundError, StaleInputsError
+from runestone_operator.errors import ConflictError, NotFoundError, StaleInputsError
 from runestone_operator.kinds import CONFIG_MAP, RESOURCES, SECRET, Kind
 from runestone_operator.publish.kube import Kube, Manifest
 from runestone_operator.publish.manifests import (
@@ -108,13 +108,36 @@ class Publisher:
         return value
 
     async def _write(self, kind: Kind, manifest: Manifest) -> None:
+        """Over the version that is known, and no other: an operator that has stood still does not
+        undo what was written since."""
         meta = manifest["metadata"]
-        made = await self._kube.apply(kind, manifest)
+        known = self._view(kind, meta["namespace"], meta["name"])
+        if known is not None:
+            manifest = manifest | {"metadata": meta | {"resourceVersion": str(known.version)}}
+        try:
+            made = await self._kube.apply(kind, manifest)
+        except (ConflictError, NotFoundError) as error:
+            await self._look_again(kind, meta["namespace"], meta["name"])
+            raise StaleInputsError(f"{kind.name} {meta['namespace']}/{meta['name']}") from error
         self._cache.put(build_view(kind, made))
         strange = set(made.get("data") or {}) - set(manifest["data"])
         if strange:  # apply leaves alone what another hand has added
             made = await self._kube.drop_data(kind, meta["namespace"], meta["name"], strange)
             self._cache.put(build_view(kind, made))
+
+    def _view(self, kind: Kind, namespace: str, name: str) -> View | None:
+        if kind is SECRET:
+            return self._cache.secret(namespace, name)
+        return self._cache.config_map(namespace, name)
+
+    async def _look_again(self, kind: Kind, namespace: str, name: str) -> None:
+        """The watch may be slow to tell."""
+        try:
+            self._cache.put(build_view(kind, await self._kube.read(kind, namespace, name)))
+        except NotFoundError:
+            known = self._view(kind, namespace, name)
+            if known is not None:
+                self._cache.remove(kind, namespace, name, known.version)
 
     async def _delete(self, namespace: str, names: Iterable[str]) -> None:
         for name in names:

@@ -30,7 +30,7 @@ class Reconciler:
     def __init__(self, world: World, sidecars: Sidecars) -> None:
         self._world = world
         self._report = self._schedule("report", Reporting(world).run, REPORT_PACE)
-        rotation = Rotation(world)
+        self._rotation = rotation = Rotation(world)
         delivery = Delivery(
             world, sidecars, rotation, report=self._mark_report, publish=self._mark_publish
         )
@@ -45,6 +45,13 @@ class Reconciler:
         async with asyncio.TaskGroup() as tasks:
             for schedule in (self._publish, self._deliver, self._report):
                 tasks.create_task(schedule.serve())
+
+    async def lead(self) -> None:
+        """As `serve`, having known nothing of what another operator has done before."""
+        self._world.forget_all()
+        self._rotation.forget_all()
+        self._mark_publish(self._world.cache.occupied_namespaces())
+        await self.serve()
 
     async def drain(self) -> None:
         """Let the passes that run come to their end, and begin no other."""

@@ -56,6 +56,9 @@ class Rotation:
     def forget(self, namespace: str) -> None:
         self._coming.pop(namespace, None)
 
+    def forget_all(self) -> None:
+        self._coming.clear()
+
     async def run(self, namespace: str) -> RefusedError | None:
         """Takes every due key one step further. One that may not be written stops no other."""
         due = {key.meta.name: key for key in self._keys(namespace) if self._is_due(key)}

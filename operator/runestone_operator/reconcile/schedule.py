@@ -86,11 +86,14 @@ class Schedule:
         turn.wake.set()
 
     async def serve(self) -> None:
-        """Run the passes, those marked before too, until cancelled."""
-        async with asyncio.TaskGroup() as self._tasks:
-            for name, turn in self._turns.items():
-                self._start(name, turn)
-            await asyncio.Event().wait()
+        """Run the passes, those marked before too, until cancelled. Can be begun again."""
+        try:
+            async with asyncio.TaskGroup() as self._tasks:
+                for name, turn in self._turns.items():
+                    self._start(name, turn)
+                await asyncio.Event().wait()
+        finally:
+            self._tasks = None
 
     async def drain(self) -> None:
         """Wait for the passes that run; no other begins from now on."""

@@ -53,6 +53,11 @@ class World:
         view = self.cache.namespace(namespace)
         return view is not None and not view.is_ending
 
+    def forget_all(self) -> None:
+        """What was known of the sidecars and of what was written: another has written since."""
+        self.states.clear()
+        self.fleet = Fleet()
+
     def forget(self, namespace: str) -> None:
         self.states.pop(namespace, None)
         self.fleet.forget(namespace)
