@@ -93,5 +93,6 @@ def test_what_is_published_is_what_a_sidecar_serves(
 
         cluster.delete("ApiKey", namespace, "client")
         eventually("nobody is let in", lambda: cluster.is_without_keys(namespace))
+        eventually("all of it is written", lambda: cluster.is_published(namespace))
         mount(cluster, namespace, tmp_path)
         eventually("the key is revoked", lambda: models(sidecar, key) == 401)
