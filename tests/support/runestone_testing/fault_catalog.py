@@ -105,6 +105,7 @@ FAULTS: Final[dict[str, tuple[str, str]]] = {
     "G9": ("client headers for the provider", "never get there"),
     "G10": ("line ends in models and metadata", "no header or log line split"),
     "G11": ("the provider's own headers", "filtered"),
+    "G13": ("a Secret, pool or policy of another namespace", "told like what is not there"),
     "H1": ("the clock jumps", "no free window, no lock"),
     "H2": ("bursts round a window's edge", "no double admission"),
     "H3": ("all of the load at one of several replicas", "all of the limit, and no more"),
