@@ -20,10 +20,12 @@ from runestone_testing.resources import pod
 from runestone_testing.sidecar import Sidecar, running_sidecar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
     from runestone_testing.operators import Cluster
+
+
+Content = tuple[dict[str, bytes], dict[str, bytes]]  # of the configuration, of the credentials
 
 
 @dataclass
@@ -40,13 +42,13 @@ class Kubelet:
 
     def __init__(self, cluster: Cluster, namespace: str, root: Path, *, health_port: int) -> None:
         self.pods: dict[str, RunningPod] = {}
-        self.on_refresh: Callable[[], None] | None = None
         self._cluster = cluster
         self._namespace = namespace
         self._root = root
         self._health_port = health_port
         self._stack = ExitStack()
         self._stop = threading.Event()
+        self._fetched: tuple[dict[str, str], Content] | None = None  # for these annotations
         self._thread = threading.Thread(target=self._follow, daemon=True)
 
     def __enter__(self) -> Self:
@@ -64,7 +66,7 @@ class Kubelet:
         document = pod(self._namespace, name)
         document["spec"] |= spec
         self._cluster.apply(document)
-        self._mount([running])
+        self._mount(running, self._fetch())
         running.sidecar = self._stack.enter_context(
             running_sidecar(
                 running.root,
@@ -95,11 +97,16 @@ class Kubelet:
         annotations = body["metadata"].get("annotations", {})
         if running is not None and annotations != running.seen:
             running.seen = annotations
-            self._mount([running])
+            if self._fetched is None or self._fetched[0] != annotations:
+                self._fetched = (annotations, self._fetch())
+            self._mount(running, self._fetched[1])
 
-    def _mount(self, pods: list[RunningPod]) -> None:
+    def _fetch(self) -> Content:
         secrets = self._cluster.secret_values(self._namespace, CREDENTIALS_SECRET)
-        files = {name: text.encode() for name, text in self._cluster.files(self._namespace).items()}
-        for each in pods:
-            swap(each.root / "credentials", secrets)
-            swap(each.root / "config", files)
+        files = self._cluster.files(self._namespace)
+        return {name: text.encode() for name, text in files.items()}, secrets
+
+    def _mount(self, running: RunningPod, content: Content) -> None:
+        files, secrets = content
+        swap(running.root / "credentials", secrets)
+        swap(running.root / "config", files)
