@@ -10,6 +10,7 @@ import pytest
 
 from runestone_testing import canaries
 from runestone_testing.kube import BUILD_VARIABLE, ApiServer, KubeToolsMissingError, find_programs
+from runestone_testing.order import in_order
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
@@ -23,8 +24,14 @@ hypothesis.settings.load_profile("runestone")
 @pytest.hookimpl(trylast=True)  # after -m and -k have taken out what will not run
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Build the API server, where that is asked for, now: inside a test it would time out."""
+    places = {file: place for place, file in enumerate(in_order(map(_file_of, items)))}
+    items.sort(key=lambda item: places[_file_of(item)])
     if os.environ.get(BUILD_VARIABLE) == "1" and any(i.get_closest_marker("kube") for i in items):
         find_programs()
+
+
+def _file_of(item: pytest.Item) -> str:
+    return item.nodeid.partition("::")[0]
 
 
 @pytest.hookimpl(wrapper=True)

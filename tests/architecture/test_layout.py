@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from runestone_testing.order import in_order
+
 ROOT = Path(__file__).parents[2]
 PACKAGES = sorted(
     path
@@ -120,3 +122,10 @@ def test_locks_name_no_registry() -> None:
     locks = sorted((ROOT / "requirements").glob("*.txt"))
     assert locks
     assert [relative(path) for path in locks if "://" in path.read_text()] == []
+
+
+def test_tests_that_take_their_time_run_first() -> None:
+    """Else one worker is alone with them at the end."""
+    long, short, many = "tests/integration/test_a.py", "tests/x/test_b.py", "tests/x/test_c.py"
+    tests = [many, short, many, long, many, long]
+    assert in_order(tests) == [long, short, many]

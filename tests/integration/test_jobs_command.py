@@ -8,7 +8,9 @@ import os
 import subprocess
 import sys
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import pytest
 
 from runestone_contract.config import PolicyOverflow
 from runestone_operator.cli.main import main
@@ -17,9 +19,6 @@ from runestone_testing import provider as scripts
 from runestone_testing.job_stand import ADMIN_KEY, JobStand, admin_key, job_stand, key, until
 from runestone_testing.provider import json_reply
 from runestone_testing.sidecar import running_sidecar
-
-if TYPE_CHECKING:
-    import pytest
 
 BROKEN = json_reply({"error": {"message": "canary"}}, status=500)
 ONCE = PolicyOverflow(max_attempts=1)
@@ -41,13 +40,30 @@ class Called:
         return json.loads(self.out)
 
 
-async def jobs(url: str, *arguments: str, secret: str = ADMIN_KEY) -> Called:
+class Terminal:
+    """Calls the command in this process: a new one for each call would take its time."""
+
+    def __init__(self, capsys: pytest.CaptureFixture[str]) -> None:
+        self._capsys = capsys
+
+    async def jobs(self, url: str, *arguments: str, secret: str = ADMIN_KEY) -> Called:
+        self._capsys.readouterr()
+        asked = ["jobs", *arguments, "--url", url, "--key", secret]
+        code = await asyncio.to_thread(main, asked)
+        return Called(code, *self._capsys.readouterr())
+
+
+@pytest.fixture
+def terminal(capsys: pytest.CaptureFixture[str]) -> Terminal:
+    return Terminal(capsys)
+
+
+async def run(*arguments: str, **env: str) -> Called:
+    """As a process of its own."""
     argv = [sys.executable, "-m", "runestone_operator.cli.main", "jobs", *arguments]
-    settings = {"RUNESTONE_API_KEY": secret, "RUNESTONE_URL": url}
     done = await asyncio.to_thread(
-        subprocess.run, argv, env=os.environ | settings, capture_output=True, text=True, check=False
+        subprocess.run, argv, env=os.environ | env, capture_output=True, text=True, check=False
     )
-    assert "Traceback" not in done.stderr, done.stderr
     return Called(done.returncode, done.stdout, done.stderr)
 
 
@@ -56,7 +72,8 @@ async def failed(stand: JobStand) -> str:
     return str((await stand.ended((await stand.submit()).json()["id"]))["id"])
 
 
-async def test_a_night_with_failed_jobs() -> None:
+async def test_a_night_with_failed_jobs(terminal: Terminal) -> None:
+    jobs = terminal.jobs
     async with job_stand(key(), admin_key(), bounds=ONCE) as stand:
         url = stand.sidecars[0].api
         assert (await jobs(url, "list")).out == "There are no such jobs.\n"
@@ -101,44 +118,42 @@ async def test_a_night_with_failed_jobs() -> None:
         assert purged.json == {"purged": 3}
         assert (await jobs(url, "list", "-o", "json")).json == []
 
-
-async def test_a_job_is_cancelled() -> None:
-    async with job_stand(key(), admin_key(), answer=[scripts.hang()]) as stand:
-        job_id = (await stand.submit()).json()["id"]
-        await stand.provider.requested(within_s=30)
-        done = await jobs(stand.sidecars[0].api, "cancel", job_id)
-        assert (done.code, done.rows[0]) == (0, [job_id, "cancelled"])
+        stand.provider.queue([scripts.hang()])
+        running = (await stand.submit()).json()["id"]
+        done = await jobs(url, "cancel", running)
+        assert (done.code, done.rows) == (0, [[running, "cancelled"]])
 
 
-async def test_what_keeps_it_from_its_work_is_said_in_a_line(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+async def test_it_is_a_program_that_is_told_where_and_who_by_its_environment() -> None:
+    async with job_stand(key(), admin_key()) as stand:
+        url, nobody = stand.sidecars[0].api, {"RUNESTONE_API_KEY": ""}
+        env = {"RUNESTONE_URL": url, "RUNESTONE_API_KEY": ADMIN_KEY}
+        assert (await run("list", "-o", "json", **env)) == Called(0, "[]\n", "")
+        unasked = await run("list", **env | nobody)
+        assert (unasked.code, unasked.out) == (2, "")
+        assert "RUNESTONE_API_KEY" in unasked.err
+        refused = await run("show", MISSING, **env)
+        assert refused == Called(1, "", "runestone: There is no such job.\n")
+
+
+async def test_what_keeps_it_from_its_work_is_said_in_a_line(terminal: Terminal) -> None:
     async with job_stand(key(), admin_key()) as stand:
         url = stand.sidecars[0].api
 
         async def says(*words: str, code: int = 1, at: str = url, secret: str = ADMIN_KEY) -> None:
-            """In this process: a new one for each would take its time."""
-            capsys.readouterr()
-            asked = ["jobs", "list", "--url", at, "--key", secret]
-            assert await asyncio.to_thread(main, asked) == code
-            said = capsys.readouterr()
-            assert said.out == ""
-            assert said.err.startswith("runestone: ")
-            assert said.err.count("\n") == 1
+            called = await terminal.jobs(at, "list", secret=secret)
+            assert (called.code, called.out) == (code, "")
+            assert called.err.startswith("runestone: ")
+            assert called.err.count("\n") == 1
             for word in words:
-                assert word in said.err, said.err
+                assert word in called.err, called.err
 
         await says("role Admin", secret=bundles.CLIENT_KEY)
         await says("does not accept the key", secret=ADMIN_KEY.replace("admin", "nimda"))
         await says("has characters", code=2, secret="sk-ключ")
         await says("http://", code=2, at="localhost:4003")
         await says("does not answer as a sidecar", at=stand.sidecars[0].health)
-        without = await jobs(url, "list", secret="")
-        assert (without.code, without.out) == (2, "")
-        assert "RUNESTONE_API_KEY" in without.err
-        missing = await jobs(url, "show", MISSING)
-        assert (missing.code, missing.err) == (1, "runestone: There is no such job.\n")
-        odd = await jobs(url, "show", "../usage")
+        odd = await terminal.jobs(url, "show", "../usage")
         assert (odd.code, odd.out) == (1, "")
         with running_sidecar(stand.root, stand.root) as alone:
             await says("without NATS_URL", at=alone.api)
