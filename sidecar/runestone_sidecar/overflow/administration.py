@@ -49,6 +49,7 @@ class Administration:
     space: Space
     metrics: OverflowMetrics
     owners: Owners
+    looked_at: int = LOOKED_AT
 
     async def show(self, job_id: str, wait_s: float) -> JobEntry:
         """Raises JobNotFound or QueueUnavailable."""
@@ -105,7 +106,7 @@ class Administration:
             if wanted(kept):
                 yield kept
             looked_at += 1
-            if looked_at >= LOOKED_AT:
+            if looked_at >= self.looked_at:
                 page.next = kept.revision + 1
                 return
 
