@@ -1,6 +1,7 @@
 """From a request to a job that is kept: it is promised only once the queue has stored it."""
 
 import math
+import time
 from dataclasses import dataclass, field
 
 from runestone_sidecar.broker.streams import (
@@ -28,6 +29,7 @@ from runestone_sidecar.overflow.space import Space
 from runestone_sidecar.overflow.store import SEAL_BYTES, Store
 from runestone_sidecar.pipeline.jobs import Accepted, Submission
 
+LOOK_EVERY_S = 1.0
 MAYBE = (
     "Whether the request was queued is not known; send it again with the same Idempotency-Key to"
     " have it run once."
@@ -53,6 +55,7 @@ class Publisher:
     space: Space
     metrics: OverflowMetrics
     pace: Pace = field(default_factory=Pace)
+    _looked_s: dict[str, float] = field(default_factory=dict)  # for what is late, by owner
 
     async def submit(self, submission: Submission) -> Accepted:
         """Raises QueueFull, QueueUnavailable, BodyTooLarge, or BadRequest for a used key."""
@@ -120,13 +123,23 @@ class Publisher:
         moves = Moves(store, self.metrics)
         waiting = await store.waiting(owner)
         count = (waiting.get("subjects") or {}).get(store.names.work(owner), 0)
-        if count >= submission.bounds.max_queued and not await moves.expire_oldest(owner):
+        if count >= submission.bounds.max_queued and not await self._expire(moves, owner):
             raise QueueFull(
                 f"This API key has {count} jobs waiting, as many as may.",
                 retry_after_s=max(1.0, min(120.0, self.pace.job_s)),
             )
         if await store.kept_bytes() >= store.max_bytes:
             raise QueueFull("The results of jobs that wait to be fetched take all the room.")
+
+    async def _expire(self, moves: Moves, owner: str) -> bool:
+        """Whether that made room. Not with each of many refusals: the oldest request is fetched."""
+        now_s = time.monotonic()
+        if self._looked_s.get(owner, -math.inf) > now_s - LOOK_EVERY_S:
+            return False
+        for each in [each for each, at_s in self._looked_s.items() if at_s <= now_s - LOOK_EVERY_S]:
+            del self._looked_s[each]
+        self._looked_s[owner] = now_s
+        return await moves.expire_oldest(owner)
 
     async def _wake(self, store: Store) -> None:
         try:
