@@ -12,21 +12,22 @@ import re
 import time
 from collections.abc import Callable
 from datetime import datetime
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.errors import Error
 from nats.js import JetStreamContext
-from nats.js.api import Header, RePublish, StreamConfig
+from nats.js.api import Header
 from nats.js.errors import BadRequestError, NotFoundError
 
 from runestone_sidecar.broker.link import Link
+from runestone_sidecar.broker.streams import BrokerError, Missing, Refused, Streams, Unfit
 
 ANSWER_S: Final = 1.0
 RETRY_S: Final = 1.0
-OTHER_CONFIGURATION: Final = 10058  # JetStream's codes of errors
-OTHER_REVISION: Final = (10071, 10164)
+OTHER_REVISION: Final = (10071, 10164)  # JetStream's codes of errors
+CONFIG_VERSION: Final = 1  # of the stream: to be raised with each change
 MAX_RECORD_BYTES: Final = 256 * 1024
 
 _LAST: Final = "Nats-Sequence"
@@ -49,8 +50,12 @@ class Reader(Protocol):
 class KvLedger:
     """`run` opens it whenever there is a connection. A key's value is a message of its subject."""
 
-    def __init__(self, link: Link, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, link: Link, *, replicas: int = 1, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._link = link
+        self._streams = Streams(link)
+        self._replicas = replicas
         self._clock = clock
         self._changed = asyncio.Event()
         self._namespace: str | None = None
@@ -77,9 +82,9 @@ class KvLedger:
             if client is not None and self._namespace:
                 try:
                     await self._open(client, self._namespace, reader)
-                except (Error, ConnectionError, TimeoutError) as error:
+                except (BrokerError, Error, ConnectionError, TimeoutError) as error:
                     reader.closed()
-                    self._tell(type(error).__name__)
+                    self._tell(_reason(error))
                     with contextlib.suppress(TimeoutError):
                         async with asyncio.timeout(RETRY_S):
                             await self._changed.wait()
@@ -103,7 +108,8 @@ class KvLedger:
         self._bucket = bucket
         told = f"runestone.{namespace}.limits."
         js = client.jetstream(timeout=ANSWER_S)
-        created = await _stream(js, bucket, told)
+        config = _config(bucket, told, self._replicas)
+        found = await self._streams.ensure_stream(config, version=CONFIG_VERSION)
 
         async def on_change(message: Msg) -> None:
             headers = message.headers or {}
@@ -115,7 +121,7 @@ class KvLedger:
         await client.flush(timeout=int(ANSWER_S))
         self._js = js
         self._told = None
-        reader.opened(created)
+        reader.opened(found["created"])  # it tells it from one that was lost
 
     # -- a Ledger --
 
@@ -167,27 +173,31 @@ class KvLedger:
         return max(0.0, self._clock() + self._ahead_s - at.timestamp()) if self._ahead_s else 0.0
 
 
-async def _stream(js: JetStreamContext, bucket: str, told: str) -> str:
-    """Made, or brought up to date; the time of its making tells it from one that was lost."""
-    config = StreamConfig(
-        name=f"KV_{bucket}",
-        subjects=[f"$KV.{bucket}.>"],
-        max_msgs_per_subject=1,
-        max_msg_size=MAX_RECORD_BYTES,
-        discard="new",  # type: ignore[arg-type]  # what is there is never dropped for what comes
-        allow_rollup_hdrs=True,
-        deny_delete=True,
-        allow_direct=True,
-        allow_msg_ttl=True,
-        republish=RePublish(src=f"$KV.{bucket}.>", dest=f"{told}>"),
-    )
-    try:
-        info = await js.add_stream(config)
-    except BadRequestError as error:
-        if error.err_code != OTHER_CONFIGURATION:
-            raise
-        info = await js.update_stream(config)
-    return str(info.created)
+def _reason(error: Exception) -> str:
+    if isinstance(error, Missing):
+        return "its server has no JetStream"
+    if isinstance(error, Unfit):
+        return f"it refuses to change {error.name} as this version needs it, error {error.code}"
+    if isinstance(error, Refused):
+        return f"it refuses to make one, error {error.code}"
+    return type(error).__name__
+
+
+def _config(bucket: str, told: str, replicas: int) -> dict[str, Any]:
+    return {
+        "name": f"KV_{bucket}",
+        "subjects": [f"$KV.{bucket}.>"],
+        "storage": "file",
+        "max_msgs_per_subject": 1,
+        "max_msg_size": MAX_RECORD_BYTES,
+        "discard": "new",  # what is there is never dropped for what comes
+        "allow_rollup_hdrs": True,
+        "deny_delete": True,
+        "allow_direct": True,
+        "allow_msg_ttl": True,
+        "republish": {"src": f"$KV.{bucket}.>", "dest": f"{told}>"},
+        "num_replicas": replicas,
+    }
 
 
 def _seconds(stamp: str) -> float:

@@ -21,10 +21,11 @@ from runestone_sidecar.broker.link import Link
 ANSWER_S: Final = 5.0
 PAGE: Final = 256
 HEADROOM_BYTES: Final = 4096  # of a message, for its headers
+VERSION_OF_CONFIG: Final = "runestone.dev/config-version"
 
 _WRONG_REVISION: Final = frozenset({10071, 10164})
 _FULL: Final = frozenset({10023, 10047, 10077})  # no resources, no storage, a maximum
-_NAME_IN_USE: Final = 10058
+_NAME_IN_USE: Final = frozenset({10058, 10148})  # a stream's, a consumer's: by another form of it
 _NO_STREAM: Final = 10059
 _NO_MESSAGE: Final = 10037
 _GONE: Final = frozenset({10043, 10057})  # what was to be deleted
@@ -65,6 +66,18 @@ class Missing(Refused):
     """There is no such stream or consumer (any more)."""
 
 
+class NameInUse(Refused):
+    """There is one of that name, and it is not like that."""
+
+
+class Unfit(Refused):
+    """What is there cannot be changed to be as it should."""
+
+    def __init__(self, code: int, name: str) -> None:
+        super().__init__(code)
+        self.name = name
+
+
 @dataclass(frozen=True, slots=True)
 class Stored:
     subject: str
@@ -102,20 +115,38 @@ class Streams:
         """Of one message's payload."""
         return self._client().max_payload - HEADROOM_BYTES
 
-    async def ensure_stream(self, config: Mapping[str, Any]) -> None:
-        """Made, or changed to be like that. Raises BrokerError."""
-        name = config["name"]
-        try:
-            await self._api(f"STREAM.CREATE.{name}", config)
-        except Refused as refused:
-            if refused.code != _NAME_IN_USE:
-                raise
-            await self._api(f"STREAM.UPDATE.{name}", config)
+    async def ensure_stream(self, wanted: Mapping[str, Any], *, version: int) -> dict[str, Any]:
+        """What the server says of it once it is there and is like that, or as a later version of
+        us wants it. Raises BrokerError; Unfit where it cannot be changed to be so."""
+        name = wanted["name"]
+        config = {**wanted, "metadata": {VERSION_OF_CONFIG: str(version)}}
+        with contextlib.suppress(NameInUse):
+            return await self._api(f"STREAM.CREATE.{name}", config)
+        found = await self._api(f"STREAM.INFO.{name}", {})
+        if _version_of(found["config"]) > version:
+            return found
+        # How many copies there are, and where, is settled when it is made: a NATS administrator
+        # may have moved it since.
+        kept = {**found["config"], **config, "num_replicas": found["config"]["num_replicas"]}
+        with _named(name):
+            return await self._api(f"STREAM.UPDATE.{name}", kept)
 
-    async def ensure_consumer(self, stream: str, config: Mapping[str, Any]) -> None:
-        name = config["durable_name"]
-        body = {"stream_name": stream, "config": config}
-        await self._api(f"CONSUMER.DURABLE.CREATE.{stream}.{name}", body)
+    async def ensure_consumer(
+        self, stream: str, wanted: Mapping[str, Any], *, version: int
+    ) -> None:
+        """As a stream is."""
+        name = wanted["durable_name"]
+        subject = f"CONSUMER.DURABLE.CREATE.{stream}.{name}"
+        config = {**wanted, "metadata": {VERSION_OF_CONFIG: str(version)}}
+        with contextlib.suppress(NameInUse):
+            body = {"stream_name": stream, "config": config, "action": "create"}
+            await self._api(subject, body)
+            return
+        found = await self._api(f"CONSUMER.INFO.{stream}.{name}", {})
+        if _version_of(found["config"]) > version:
+            return
+        with _named(f"{stream} {name}"):
+            await self._api(subject, {"stream_name": stream, "config": config})
 
     async def put(
         self,
@@ -309,6 +340,22 @@ def _told() -> Iterator[None]:
         raise Unsure from error
 
 
+@contextlib.contextmanager
+def _named(name: str) -> Iterator[None]:
+    try:
+        yield
+    except Full:
+        raise
+    except Refused as refused:
+        raise Unfit(refused.code, name) from refused
+
+
+def _version_of(config: Mapping[str, Any]) -> int:
+    """Those of before there were versions have 0."""
+    text = (config.get("metadata") or {}).get(VERSION_OF_CONFIG, "0")
+    return int(text) if text.isdecimal() else 0
+
+
 def _checked(data: bytes) -> dict[str, Any]:
     answer: dict[str, Any] = json.loads(data)
     if (error := answer.get("error")) is None:
@@ -320,6 +367,8 @@ def _checked(data: bytes) -> dict[str, Any]:
         raise Full(code)
     if code == _NO_STREAM:
         raise Missing(code)
+    if code in _NAME_IN_USE:
+        raise NameInUse(code)
     raise Refused(code)
 
 

@@ -4,7 +4,7 @@ import asyncio
 import logging
 from dataclasses import dataclass, field
 
-from runestone_sidecar.broker.streams import BrokerError, Refused, Streams
+from runestone_sidecar.broker.streams import BrokerError, Refused, Streams, Unfit
 from runestone_sidecar.config.holder import Holder
 from runestone_sidecar.errors import QueueUnavailable
 from runestone_sidecar.overflow.names import Names
@@ -24,6 +24,7 @@ class Space:
     holder: Holder
     max_bytes: int
     ack_wait_s: float = ACK_WAIT_S
+    replicas: int = 1
     again_s: float = AGAIN_S
     store: Store | None = None
     _told: str | None = None  # why there is none, as it was logged last
@@ -92,10 +93,16 @@ class Space:
         except BadKey:
             log.error("the overflow key is not 32 bytes in base64: no jobs are taken or run")
             return None
-        return Store(self.streams, Names(namespace), sealer, self.max_bytes, self.ack_wait_s)
+        names = Names(namespace)
+        return Store(self.streams, names, sealer, self.max_bytes, self.ack_wait_s, self.replicas)
 
 
 def _reason(error: BrokerError) -> str:
+    if isinstance(error, Unfit):
+        return (
+            f"NATS refuses to change {error.name} as this version needs it, with error"
+            f" {error.code}; was it made by somebody else?"
+        )
     if isinstance(error, Refused):
         return f"NATS refused the streams that they need, with error {error.code}"
     return "NATS does not answer; does its server have JetStream?"

@@ -17,6 +17,9 @@ SEAL_BYTES: Final = 64  # what sealing adds, at most
 ACK_WAIT_S: Final = 30.0
 IDLE_CONSUMER_S: Final = 3600
 LINGER_S: Final = 60  # of a result's parts, after its record
+# Of how streams and consumers are made here: to be raised with each change. Sidecars of an older
+# version leave what a newer one has made as it is.
+CONFIG_VERSION: Final = 1
 _NS: Final = 1_000_000_000
 
 
@@ -37,6 +40,7 @@ class Store:
     sealer: Sealer
     max_bytes: int  # of the requests that wait
     ack_wait_s: float = ACK_WAIT_S
+    replicas: int = 1  # of streams that are made; those that are there stay as they are
 
     async def ensure(self) -> None:
         """Both streams are there and as they should be. Raises BrokerError."""
@@ -52,7 +56,9 @@ class Store:
                 "max_msgs": -1,
                 "allow_msg_ttl": True,
                 "duplicate_window": 120 * _NS,
-            }
+                "num_replicas": self.replicas,
+            },
+            version=CONFIG_VERSION,
         )
         await self.streams.ensure_stream(
             {
@@ -62,7 +68,9 @@ class Store:
                 "max_msgs_per_subject": 1,
                 "allow_direct": True,
                 "allow_msg_ttl": True,
-            }
+                "num_replicas": self.replicas,
+            },
+            version=CONFIG_VERSION,
         )
 
     async def ensure_consumer(self, owner: str) -> str:
@@ -81,6 +89,7 @@ class Store:
                 "max_ack_pending": -1,
                 "inactive_threshold": IDLE_CONSUMER_S * _NS,
             },
+            version=CONFIG_VERSION,
         )
         return name
 

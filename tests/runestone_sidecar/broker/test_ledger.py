@@ -163,5 +163,5 @@ async def test_a_server_without_jetstream_is_none_and_is_told_once(
             with pytest.raises(ConnectionError):
                 await one.read(KEY)
     assert [r.getMessage() for r in caplog.records if r.levelname == "WARNING"] == [
-        "NATS keeps no ledger of limits for us: ServiceUnavailableError"
+        "NATS keeps no ledger of limits for us: its server has no JetStream"
     ]
