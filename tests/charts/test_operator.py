@@ -18,7 +18,7 @@ def operator_settings(values: dict[str, Any], **render_as: str) -> Settings:
     """As the operator reads them that the chart starts."""
     found = one(render(values, **render_as), "Deployment", "-operator")
     (container,) = found["spec"]["template"]["spec"]["containers"]
-    own = {"metadata.namespace": found["metadata"]["namespace"]}
+    own = {"metadata.namespace": found["metadata"]["namespace"], "metadata.name": "operator-0"}
     return read_settings(
         {
             each["name"]: each["value"]
