@@ -70,6 +70,14 @@ def test_an_empty_cache_is_named(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_group_is_its_programs(tmp_path: Path) -> None:
+    asked = kube_tools("--cached", "node", "etcd", XDG_CACHE_HOME=str(tmp_path))
+
+    assert asked.returncode == 3
+    assert "helm, coredns, pause, kubelet, kube-controller-manager, " in asked.stderr
+    assert ", etcd not in" in asked.stderr
+
+
 def test_an_unknown_program_is_refused() -> None:
     refused = kube_tools("minikube")
 
