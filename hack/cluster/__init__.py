@@ -1,0 +1,1 @@
+"""A one-node Kubernetes in namespaces of its own: hack/cluster-up, cluster-down and cluster-run."""

@@ -1,0 +1,88 @@
+"""What hack/cluster-up, cluster-down and cluster-run do with their arguments."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from typing import TYPE_CHECKING, Final
+
+from cluster import lifecycle, machine
+from cluster.errors import ClusterError, MachineError
+from cluster.layout import DEFAULT_NAME, cache_folder, layout_of
+from cluster.run import phase, say
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+UNABLE: Final = 3
+
+
+def up(options: argparse.Namespace) -> None:
+    if options.check:
+        machine.check(cache_folder())
+        return
+    layout = layout_of(options.name)
+    with phase(f"{layout.name} is up, in all"):
+        lifecycle.up(layout, with_images=not options.no_images)
+    print(f"export KUBECONFIG={layout.kubeconfig}")
+
+
+def down(options: argparse.Namespace) -> None:
+    with phase(f"{options.name} is down, in all"):
+        lifecycle.down(layout_of(options.name))
+
+
+def run(options: argparse.Namespace) -> None:
+    if not options.command:
+        raise ClusterError("nothing to run")
+    layout = layout_of(options.name)
+    node = lifecycle.running_node(layout)
+    programs = lifecycle.find_programs()
+    env = os.environ | {
+        "KUBECONFIG": str(layout.kubeconfig),
+        "PATH": f"{programs.api}:{programs.node}:{machine.SEARCHED}",
+        "RUNESTONE_CLUSTER": layout.name,
+    }
+    argv = [*node.inside("net"), *options.command]
+    sys.stdout.flush()
+    os.execvpe(argv[0], argv, env)
+
+
+def parser() -> argparse.ArgumentParser:
+    parent = argparse.ArgumentParser(prog="cluster", description=__doc__)
+    commands = parent.add_subparsers(required=True)
+
+    def command(
+        name: str, does: Callable[[argparse.Namespace], None], text: str
+    ) -> argparse.ArgumentParser:
+        child = commands.add_parser(name, prog=f"hack/cluster-{name}", description=text)
+        child.add_argument("--name", default=os.environ.get("RUNESTONE_CLUSTER", DEFAULT_NAME))
+        child.set_defaults(does=does)
+        return child
+
+    makes = command("up", up, "Make a cluster, or see that it is ready; print its KUBECONFIG.")
+    makes.add_argument("--no-images", action="store_true", help="none of this checkout's images")
+    makes.add_argument("--check", action="store_true", help=f"only try: exit {UNABLE} if it cannot")
+    command("down", down, "End a cluster; nothing of it stays but what the next one needs.")
+    runs = command("run", run, "Run a command in the cluster's network, as its administrator.")
+    runs.add_argument("command", nargs=argparse.REMAINDER)
+    return parent
+
+
+def main(arguments: Sequence[str]) -> int:
+    options = parser().parse_args(arguments)
+    try:
+        options.does(options)
+    except MachineError as error:
+        for reason in error.reasons:
+            say(f"no node can run here: {reason}")
+        return UNABLE
+    except ClusterError as error:
+        say(str(error))
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
