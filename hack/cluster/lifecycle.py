@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 START_TIMEOUT_S: Final = 30.0
 READY_TIMEOUT_S: Final = 180.0
+REPAIR_TIMEOUT_S: Final = 30.0
 LOG_TAIL_LINES: Final = 10
 LOG_LINE_CHARACTERS: Final = 300
 
@@ -45,18 +46,37 @@ def up(layout: Layout, *, with_images: bool = True) -> None:
     machine.install_packages()
     programs = Programs(api=_tools("api"), node=_tools("node"))
     buildah = Buildah(cache_folder() / "buildah")
+    buildah.ensure_storage()
     with _locked(layout):
-        node = _running(layout)
-        if node is not None and not _is_ready(layout, node, programs):
-            say(f"{layout.name} runs and is not ready: making it anew")
-            _remove(layout)
-            node = None
-        node = node or _start(layout, programs)
-        buildah.ensure_storage()
-        images.load(images.node_images(buildah, programs.node), buildah, layout, node)
-        _make_ready(layout, node, programs)
+        node = _ready_node(layout, programs) or _make(layout, programs, buildah)
         if with_images:
             images.load(images.own_images(buildah), buildah, layout, node)
+
+
+def _ready_node(layout: Layout, programs: Programs) -> NodeProcess | None:
+    node = _running(layout)
+    if node is None:
+        return None
+    try:
+        # What has ended is started again by the node itself, and needs a moment.
+        wait_until(
+            lambda: _is_ready(layout, node, programs),
+            what=f"{layout.name}, ready again",
+            timeout_s=REPAIR_TIMEOUT_S,
+            why_not=lambda: "",
+        )
+    except ClusterError as error:
+        say(f"{error}making it anew")
+        return None
+    return node
+
+
+def _make(layout: Layout, programs: Programs, buildah: Buildah) -> NodeProcess:
+    _remove(layout)
+    node = _start(layout, programs)
+    images.load(images.node_images(buildah, programs.node), buildah, layout, node)
+    _make_ready(layout, node, programs)
+    return node
 
 
 def down(layout: Layout) -> None:
@@ -114,8 +134,6 @@ def _tools(group: str, *options: str) -> Path:
 
 
 def _start(layout: Layout, programs: Programs) -> NodeProcess:
-    with phase("what is left of the last one, removed"):
-        _remove(layout)
     for folder in (layout.folder, layout.logs, layout.mounts):
         folder.mkdir(mode=0o700)
     cgroups.make(layout)
@@ -194,9 +212,9 @@ def _kubectl(layout: Layout, node: NodeProcess, programs: Programs) -> list[str]
 def _is_ready(layout: Layout, node: NodeProcess, programs: Programs) -> bool:
     kubectl = _kubectl(layout, node, programs)
     return succeeds(
-        [*kubectl, "wait", f"node/{NODE}", "--for=condition=Ready", "--timeout=20s"]
+        [*kubectl, "wait", f"node/{NODE}", "--for=condition=Ready", "--timeout=5s"]
     ) and succeeds(
-        [*kubectl, "-n", "kube-system", "rollout", "status", "deployment/coredns", "--timeout=20s"]
+        [*kubectl, "-n", "kube-system", "rollout", "status", "deployment/coredns", "--timeout=5s"]
     )
 
 
