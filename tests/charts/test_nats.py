@@ -137,4 +137,4 @@ def test_accounts_are_the_operators_to_make() -> None:
     (operator,) = one(found, "Deployment", "-operator")["spec"]["template"]["spec"]["containers"]
     env = {variable["name"]: variable.get("value") for variable in operator["env"]}
     assert env["RUNESTONE_NATS_ACCOUNTS_URL"] == "nats://runestone-nats.runestone-system.svc:4222"
-    assert env["RUNESTONE_NATS_RESOLVER_DIR"].startswith("/data/")
+    assert env["RUNESTONE_NATS_RESOLVER_DIR"] == "/data/jwt"  # on the volume

@@ -24,6 +24,7 @@ from runestone_testing.charts import (
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
     from types import ModuleType
 
 pytestmark = pytest.mark.kube
@@ -59,9 +60,17 @@ def test_lint_with_values(name: str) -> None:
     assert "0 chart(s) failed" in helm("lint", "--strict", CHART, values=combinations()[name])
 
 
+def test_what_is_packaged_is_what_is_here(tmp_path: Path) -> None:
+    helm("package", CHART, "--destination", tmp_path)
+    (package,) = tmp_path.glob("*.tgz")
+    assert helm("template", "x", package) == helm("template", "x", CHART)
+
+
 def resolved(schema: dict[str, Any]) -> dict[str, Any]:
     reference = schema.get("$ref", "")
-    found: dict[str, Any] = SCHEMA["$defs"][reference.rpartition("/")[2]] if reference else schema
+    found: dict[str, Any] = (
+        SCHEMA["definitions"][reference.rpartition("/")[2]] if reference else schema
+    )
     return found
 
 

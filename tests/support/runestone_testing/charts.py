@@ -78,7 +78,13 @@ FACTORS: Final[Mapping[str, Mapping[str, Values]]] = {
                 "podAnnotations": {"note": "x"},
             }
         },
-        "external": {"nats": {"enabled": False, "url": "tls://nats.example.com:4222"}},
+        "external": {
+            "nats": {
+                "enabled": False,
+                "url": "tls://nats.example.com:4222",
+                "auth": {"enabled": True, "resolverDir": "/srv/accounts"},
+            }
+        },
         "none": {"nats": {"enabled": False}},
     },
     "gateway": {
