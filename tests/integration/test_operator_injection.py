@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
+import base64
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
 
+from runestone_operator.admission.review import Answer, Request, build_patch
+from runestone_operator.admission.server import AdmissionServer
+from runestone_operator.certificate.pair import make_pair, now_utc
+from runestone_operator.certificate.serving import Serving
+from runestone_operator.metrics import Metrics
 from runestone_testing.operators import Cluster, OperatorProcess, eventually
 from runestone_testing.resources import key
 from runestone_testing.run_command import free_port
 from runestone_testing.webhooks import (
     IMAGE,
+    configurations,
     create,
     has_sidecar,
     install,
@@ -29,6 +38,10 @@ pytestmark = pytest.mark.kube
 GOLDENS = sorted(
     (Path(__file__).parents[1] / "runestone_operator" / "inject" / "golden").glob("*.yaml")
 )
+INJECTED = {
+    *("OPENAI_BASE_URL", "OPENAI_API_KEY", "ANTHROPIC_BASE_URL", "ANTHROPIC_API_KEY"),
+    *("NO_PROXY", "no_proxy"),
+}
 Document = dict[str, Any]
 
 
@@ -83,6 +96,141 @@ def test_pods_of_every_shape_are_taken(
     sidecar = first_of(answer.json())
     assert (sidecar["name"], sidecar["image"]) == ("runestone", IMAGE)
     assert sidecar["restartPolicy"] == "Always"
+
+
+SHAPES: dict[str, Document] = {
+    "a database": {
+        "securityContext": {"runAsUser": 0, "fsGroup": 2000, "supplementalGroups": [7]},
+        "volumes": [{"name": "data", "persistentVolumeClaim": {"claimName": "data"}}],
+        "containers": [
+            {
+                "name": "db",
+                "image": "db",
+                "ports": [{"containerPort": 5432, "hostPort": 5432}],
+                "volumeMounts": [{"name": "data", "mountPath": "/data"}],
+                "resources": {"limits": {"cpu": "1", "memory": "1Gi"}},
+            }
+        ],
+    },
+    "a job": {
+        "restartPolicy": "Never",
+        "activeDeadlineSeconds": 600,
+        "initContainers": [{"name": "fetch", "image": "fetch"}],
+    },
+    "a mesh's": {
+        "initContainers": [
+            {
+                "name": "net",
+                "image": "i",
+                "securityContext": {"capabilities": {"add": ["NET_ADMIN"]}},
+            },
+            {"name": "proxy", "image": "i", "restartPolicy": "Always"},
+        ],
+        "shareProcessNamespace": True,
+    },
+    "an agent": {
+        "hostPID": True,
+        "tolerations": [{"operator": "Exists"}],
+        "terminationGracePeriodSeconds": 0,
+        "nodeSelector": {"kubernetes.io/os": "linux"},
+        "automountServiceAccountToken": False,
+    },
+    "with an environment": {
+        "os": {"name": "linux"},
+        "containers": [
+            {
+                "name": "app",
+                "image": "app",
+                "envFrom": [{"secretRef": {"name": "env"}}],
+                "env": [
+                    {"name": "HTTPS_PROXY", "value": "http://proxy:3128"},
+                    {"name": "HTTP_PROXY", "value": "http://proxy:3128"},
+                    {"name": "MODEL_KEY", "value": "$(OPENAI_API_KEY)"},
+                ],
+            }
+        ],
+    },
+}
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_what_is_the_authors_stays(
+    cluster: Cluster, namespace: str, called: OperatorProcess, shape: str
+) -> None:
+    bare = labelled(namespace, "bare", **SHAPES[shape])
+    bare["metadata"]["labels"] = {}
+    before = create(cluster, bare, dry_run=True).json()["spec"]
+
+    pod = labelled(namespace, "a", key="app", **SHAPES[shape])
+    answer = create(cluster, pod, dry_run=True)
+
+    assert answer.status_code == 201, answer.text
+    after = answer.json()["spec"]
+    assert first_of(answer.json())["name"] == "runestone"
+    assert bared(after) == bared(before)
+
+
+def bared(spec: Document) -> Document:
+    """Without what is injected."""
+    made = json.loads(json.dumps(spec))
+    for one in [*made.get("initContainers", []), *made["containers"]]:
+        one["env"] = [each for each in one.get("env", ()) if each["name"] not in INJECTED]
+    made["initContainers"] = [
+        one for one in made.get("initContainers", []) if one["name"] != "runestone"
+    ]
+    made["volumes"] = [
+        one for one in made.get("volumes", ()) if not one["name"].startswith("runestone-")
+    ]
+    return made  # type: ignore[no-any-return]
+
+
+class Meddler:
+    """Another webhook, asked after ours: it adds a container, and replaces an image."""
+
+    async def answer(self, request: Request) -> Answer:
+        pod = request.new
+        assert pod is not None
+        spec = json.loads(json.dumps(pod["spec"]))
+        if any(one["name"] == "late" for one in spec["containers"]):
+            return Answer("unchanged")
+        spec["containers"].append({"name": "late", "image": "late"})
+        spec["initContainers"][0]["image"] = "mirror.example/sidecar"
+        return Answer("changed", patch=build_patch(pod, {"metadata": {}, "spec": spec}))
+
+
+async def test_a_container_that_another_webhook_adds_may_use_the_sidecar(
+    cluster: Cluster, namespace: str, called: OperatorProcess
+) -> None:
+    pair, serving, meddler = (
+        make_pair(["127.0.0.1"], now=now_utc(), life_s=3600),
+        Serving(),
+        Meddler(),
+    )
+    serving.load(pair.cert, pair.key)
+    server = AdmissionServer(mutate=meddler.answer, validate=meddler.answer, metrics=Metrics())
+    server.leave()  # no connection is kept: none is left when it ends
+    async with server.serve("127.0.0.1", 0, serving.context) as port:
+        document, _ = configurations(port)
+        document["metadata"]["name"] = "zz-meddler"
+        document["webhooks"] = document["webhooks"][:1]
+        document["webhooks"][0]["clientConfig"]["caBundle"] = base64.b64encode(pair.ca).decode()
+        document["webhooks"][0]["namespaceSelector"] = {
+            "matchLabels": {"kubernetes.io/metadata.name": namespace}
+        }
+        cluster.apply(document)
+
+        def both() -> Document | None:
+            made = create(cluster, labelled(namespace, "a", key="app"), dry_run=True).json()
+            return made if len(made["spec"]["containers"]) == 2 else None
+
+        try:
+            made = await asyncio.to_thread(eventually, "both were asked", both)
+        finally:
+            cluster.delete("MutatingWebhookConfiguration", None, "zz-meddler")
+    assert first_of(made)["image"] == "mirror.example/sidecar"
+    late = made["spec"]["containers"][1]
+    assert late["name"] == "late"
+    assert {each["name"] for each in late["env"]} >= {"OPENAI_BASE_URL", "OPENAI_API_KEY"}
 
 
 def test_a_pod_of_a_namespace_with_the_strictest_rules(
