@@ -39,12 +39,15 @@ class Watchdog:
 
     async def serve(self, period_s: float) -> None:
         """Until cancelled. To be begun when everything is known."""
-        while True:
-            try:
-                await self.look()
-            except KubeError as error:
-                log.warning("watchdog failed", extra={"error": str(error)})
-            await asyncio.sleep(period_s)
+        try:
+            while True:
+                try:
+                    await self.look()
+                except KubeError as error:
+                    log.warning("watchdog failed", extra={"error": str(error)})
+                await asyncio.sleep(period_s)
+        finally:
+            self._metrics.uninjected.set(0)  # another looks after it now, and counts
 
     async def look(self) -> None:
         found: dict[str, PodView | None] = {pod.uid: pod for pod in self._labelled()}
