@@ -15,6 +15,7 @@ from runestone_sidecar.admit.shared_limits import SharedLimiter
 from runestone_sidecar.broker.credentials import Credentials
 from runestone_sidecar.broker.ledger import KvLedger
 from runestone_sidecar.broker.link import Link
+from runestone_sidecar.broker.monitor import Monitor
 from runestone_sidecar.config.holder import Holder
 from runestone_sidecar.edge.exchange import Exchanges
 from runestone_sidecar.edge.generate import SURFACES
@@ -54,7 +55,13 @@ class Joint:
             rng=exchanges.rng,
         )
         settings = self.settings
-        terms = Terms(settings.jobs_at_once, settings.jobs_max_bytes, settings.jobs_silence_s)
+        terms = Terms(
+            at_once=settings.jobs_at_once,
+            max_bytes=settings.jobs_max_bytes,
+            silence_s=settings.jobs_silence_s,
+            replicas=settings.nats_replicas,
+            monitor=Monitor(settings.nats_monitor_urls),
+        )
         return build_overflow(self.link, work, self.registry, terms)
 
     async def leave(self) -> None:
@@ -65,7 +72,7 @@ class Joint:
 def build(settings: Settings, holder: Holder, registry: CollectorRegistry) -> Joint:
     file = settings.nats_credentials
     link = Link(settings.nats_urls, Credentials(file) if file else None)
-    ledger = KvLedger(link)
+    ledger = KvLedger(link, replicas=settings.nats_replicas)
     limiter = SharedLimiter(
         ledger,
         secrets.token_urlsafe(HOLDER_BYTES),

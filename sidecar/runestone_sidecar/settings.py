@@ -40,6 +40,8 @@ class Settings:
     audit: str = "off"  # where its records go: "stdout", or a file
     nats_urls: tuple[str, ...] = ()  # none: this sidecar is by itself
     nats_credentials: str | None = None
+    nats_monitor_urls: tuple[str, ...] = ()
+    nats_replicas: int = 1
     replicas: int = 1
     lease_s: float = 10.0
     jobs_at_once: int = 16
@@ -104,6 +106,12 @@ NUMBERS: Final = {
     "write_timeout_s": Number(
         "RUNESTONE_WRITE_TIMEOUT_SECONDS", 1, 3600, "how long a client may not read its answer"
     ),
+    "nats_replicas": Number(
+        "NATS_REPLICAS",
+        1,
+        5,
+        "how many servers keep a copy of each stream that the sidecar makes in NATS",
+    ),
     "replicas": Number(
         "RUNESTONE_REPLICAS",
         1,
@@ -167,6 +175,11 @@ TEXTS: Final = {
         "NATS_URL", "", "the NATS servers that join the namespace's sidecars; none: each by itself"
     ),
     "nats_credentials": Text("NATS_CREDS", "", "a file with a NATS user's JWT and seed"),
+    "nats_monitor_urls": Text(
+        "NATS_MONITOR_URL",
+        "",
+        "the NATS servers' monitoring ports, which tell whether they sync what they acknowledge",
+    ),
     "auth_plugins": Text(
         "RUNESTONE_AUTH",
         "",
@@ -207,6 +220,7 @@ def read_settings(env: Mapping[str, str] = os.environ) -> Settings:
         service_account=texts["service_account"] or None,
         nats_urls=tuple(texts["nats_urls"].replace(",", " ").split()),
         nats_credentials=texts["nats_credentials"] or None,
+        nats_monitor_urls=tuple(texts["nats_monitor_urls"].replace(",", " ").split()),
         auth_plugins=tuple(texts["auth_plugins"].replace(",", " ").split()),
         log_level=level,
         **numbers,

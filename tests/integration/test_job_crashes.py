@@ -27,6 +27,7 @@ from runestone_testing.job_stand import (
     question,
     until,
 )
+from runestone_testing.nats import free_port
 from runestone_testing.provider import json_reply
 
 if TYPE_CHECKING:
@@ -203,6 +204,31 @@ async def test_nats_starts_again(wiped: bool) -> None:
             assert (await stand.ended(job_id))["status"] == "succeeded"
         stand.publish(key())
         assert (await stand.ended((await stand.submit()).json()["id"]))["status"] == "succeeded"
+
+
+@pytest.mark.parametrize("durable", [True, False], ids=["synced", "not-synced"])
+async def test_jobs_that_a_crash_of_the_machine_may_lose_are_told_of(durable: bool) -> None:
+    port = free_port()
+    options = ("--http_port", str(port))
+    url = f"http://127.0.0.1:{port}"
+    async with job_stand(
+        sidecars=0, nats_options=options, durable=durable, NATS_MONITOR_URL=url
+    ) as stand:
+        sidecar = stand.sidecars[await stand.start()]
+
+        async def is_told() -> bool:
+            return await asyncio.to_thread(sidecar.metric, "runestone_jobs_durable") == durable
+
+        await until(is_told)
+        if durable:
+            await stand.open()
+            return
+
+        async def is_degraded() -> bool:
+            _, ready = await asyncio.to_thread(sidecar.get, "/health/ready")
+            return "not synced" in ready.get("reason", "")
+
+        await until(is_degraded)
 
 
 async def test_E2_an_answer_is_kept_though_nats_was_away_when_it_came() -> None:

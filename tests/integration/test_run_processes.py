@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import openai
@@ -27,7 +28,6 @@ from runestone_testing.sidecar import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 HELLO: list[Any] = [{"role": "user", "content": "Hello"}]
 
@@ -134,6 +134,9 @@ def test_nats_has_jetstream_and_its_address_is_told(gateway: Gateway) -> None:
 
     assert host == "127.0.0.1"
     assert json.loads(greeting.removeprefix("INFO "))["jetstream"] is True
+    (server,) = (each for each in children_of(gateway.pid).values() if "nats-server" in each)
+    config = Path(server.partition("--config ")[2].split(" ")[0])
+    assert "sync_interval: always" in config.read_text()
 
 
 def test_nats_can_be_left_out(tmp_path: Path, shop: Shop) -> None:

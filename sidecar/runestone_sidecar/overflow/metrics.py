@@ -86,6 +86,10 @@ class OverflowMetrics:
         self.open = made.gauge(
             "runestone_jobs_open", "1 while this sidecar can take jobs and tell of them."
         )
+        self.durable = made.gauge(
+            "runestone_jobs_durable",
+            "1 while NATS syncs what it acknowledges, 0 while it does not; none: it is not known.",
+        )
         self._worker = made.gauge(
             "runestone_jobs_worker_state",
             "1 for what the part that runs jobs does.",

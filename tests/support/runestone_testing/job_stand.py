@@ -177,12 +177,13 @@ async def job_stand(
     sidecars: int = 1,
     bounds: PolicyOverflow | None = None,
     nats_options: tuple[str, ...] = (),
+    durable: bool = True,
     **env: str,
 ) -> AsyncIterator[JobStand]:
     async with AsyncExitStack() as outer:
         stack = outer.enter_context(ExitStack())
         root = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        nats = stack.enter_context(nats_server(*nats_options, durable=True))
+        nats = stack.enter_context(nats_server(*nats_options, durable=durable))
         provider = await outer.enter_async_context(
             Provider(json_reply(ANSWER) if answer is None else answer)
         )

@@ -26,8 +26,7 @@ class NatsServer:
         self, folder: Path, *options: str, jetstream: bool = True, durable: bool = False
     ) -> None:
         """`durable`: what it acknowledges is on the disk, as jobs need it."""
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self.port = free.getsockname()[1]
+        self.port = free_port()
         self._folder = folder
         self._options = options
         if jetstream:
@@ -78,6 +77,12 @@ class NatsServer:
                 return connection.recv(4) == b"INFO"
         except OSError:
             return False
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port: int = free.getsockname()[1]
+        return port
 
 
 @contextmanager

@@ -22,12 +22,22 @@ def nats_command(program: str, folder: Path, port: int) -> list[str]:
         program,
         *("--addr", LOOPBACK, "--port", str(port)),
         *("--jetstream", "--store_dir", str(folder / "nats")),
+        *("--config", str(_config(folder))),
         *("--log", str(nats_log(folder)), "--log_size_limit", str(10 * 1024 * 1024)),
     ]
 
 
+def write_nats_config(folder: Path) -> None:
+    """What a job is promised by is on the disk before it is; there is no option for that."""
+    _config(folder).write_text("jetstream { sync_interval: always }\n")
+
+
 def nats_log(folder: Path) -> Path:
     return folder / "nats.log"
+
+
+def _config(folder: Path) -> Path:
+    return folder / "nats.conf"
 
 
 async def nats_answers(port: int) -> None:

@@ -139,6 +139,7 @@ class Session:
         assert port is not None
         proof = asyncio.create_task(_prove(child, port))
         try:
+            nats.write_nats_config(self._folder)
             await child.keep_running()
         except (NeverReadyError, OSError) as error:
             say(f"{error}: going on without it (see {nats.nats_log(self._folder)})")
