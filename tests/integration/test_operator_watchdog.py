@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -70,3 +72,22 @@ def test_pods_made_while_the_webhook_was_away_are_told_once(
                 eventually("two are left", lambda: operator.metric(GAUGE) == 2)
             refused = [line for line in operator.lines() if "(403)" in str(line)]
             assert refused == []
+
+
+def test_who_is_told_to_end_serves_until_others_are_found(
+    cluster: Cluster, namespace: str, tmp_path: Path
+) -> None:
+    """Endpoints of a Service take a while to follow."""
+    port = free_port()
+    install(cluster, port)
+    env = webhook_env(port, WEBHOOK_LINGER_SECONDS="60")
+    with OperatorProcess(cluster, tmp_path / "log", env=env) as operator:
+        operator.wait_until_ready()
+        until_called(cluster, namespace)
+        os.kill(operator.process.pid, signal.SIGTERM)
+        eventually(
+            "it has heard", lambda: any(one["message"] == "stopping" for one in operator.lines())
+        )
+        pods = [labelled(namespace, f"late-{number}", key="app") for number in range(20)]
+        assert [has_sidecar(create(cluster, pod).json()) for pod in pods] == [True] * 20
+        operator.stop(signal.SIGKILL)
