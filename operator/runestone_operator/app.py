@@ -5,10 +5,11 @@ import contextlib
 import logging
 import signal
 from collections.abc import Awaitable, Callable, Collection, Coroutine
-from typing import Final
+from typing import Any, Final
 
 import kopf
 
+from runestone_contract.names import MANAGED_BY
 from runestone_operator.admission.service import Admission
 from runestone_operator.collect.cache import Cache
 from runestone_operator.errors import WatchEndedError
@@ -30,6 +31,9 @@ from runestone_operator.watch.watchdog import Watchdog
 log = logging.getLogger(__name__)
 
 DRAIN_S: Final = 10.0
+
+# Else Kopf asks for the user's name, and in an image nobody has one.
+_KOPF_IDENTITY: Final[Any] = MANAGED_BY
 
 Work = Coroutine[None, None, None]
 
@@ -91,6 +95,7 @@ class Operator:
             registry=build_registry(ears, in_cluster=self._settings.kubeconfig is None),
             settings=kopf_settings(),
             standalone=True,
+            identity=_KOPF_IDENTITY,
             clusterwide=True,
             stop_flag=stop,
         )
