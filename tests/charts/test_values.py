@@ -202,3 +202,9 @@ def test_registry(image: str, registry: str, expected: str | None) -> None:
         expected = f"{registry}{image}:1"
     (nats,) = of_kind(render(values), "StatefulSet")
     assert nats["spec"]["template"]["spec"]["containers"][0]["image"] == expected
+
+
+def test_a_digest_is_taken_in_place_of_the_tag() -> None:
+    digest = f"sha256:{'a' * 64}"
+    (nats,) = of_kind(render({"nats": {"image": {"digest": digest}}}), "StatefulSet")
+    assert nats["spec"]["template"]["spec"]["containers"][0]["image"] == f"nats@{digest}"
