@@ -85,6 +85,7 @@ FACTORS: Final[Mapping[str, Mapping[str, Values]]] = {
                 "auth": {"enabled": True, "resolverDir": "/srv/accounts"},
             }
         },
+        "passing": {"nats": {"storage": {"persistent": False}}},
         "none": {"nats": {"enabled": False}},
     },
     "gateway": {
