@@ -128,10 +128,14 @@ async def test_it_is_a_program_that_is_told_where_and_who_by_its_environment() -
     async with job_stand(key(), admin_key()) as stand:
         url, nobody = stand.sidecars[0].api, {"RUNESTONE_API_KEY": ""}
         env = {"RUNESTONE_URL": url, "RUNESTONE_API_KEY": ADMIN_KEY}
+        env["HTTP_PROXY"] = env["ALL_PROXY"] = "http://127.0.0.1:9"  # is not for what is here
         assert (await run("list", "-o", "json", **env)) == Called(0, "[]\n", "")
         unasked = await run("list", **env | nobody)
         assert (unasked.code, unasked.out) == (2, "")
         assert "RUNESTONE_API_KEY" in unasked.err
+        elsewhere = {"RUNESTONE_URL": "http://gateway.test", "HTTP_PROXY": url}
+        proxied = await run("list", **env | elsewhere)
+        assert "cannot be reached" not in proxied.err  # the proxy answered, as well as it can
         refused = await run("show", MISSING, **env)
         assert refused == Called(1, "", "runestone: There is no such job.\n")
 

@@ -15,6 +15,7 @@ TIMEOUT_S: Final = 60.0
 PAGE: Final = 1_000
 _URLS: Final = ("RUNESTONE_URL", "OPENAI_BASE_URL")
 _KEY: Final = "RUNESTONE_API_KEY"
+_HERE: Final = frozenset({"127.0.0.1", "localhost", "::1"})  # no proxy leads there
 
 
 class JobsRefused(CommandError):
@@ -58,7 +59,8 @@ class JobsClient:
                 base_url=url,
                 headers={"authorization": f"Bearer {key}"},
                 timeout=TIMEOUT_S,
-                trust_env=False,
+                # Proxies and authorities of one's own, as anything else here has them.
+                trust_env=httpx.URL(url).host not in _HERE,
             )
         except httpx.InvalidURL as error:
             raise CommandError(f"not a URL: {url}", exit_code=USAGE) from error
