@@ -185,6 +185,33 @@ async def test_E6_no_word_is_no_promise_and_asking_again_makes_one_job() -> None
         assert len(stand.provider.requests) == 1
 
 
+async def test_E6_what_may_be_a_job_already_is_not_answered_at_once_as_well() -> None:
+    """Not while NATS is away, and not where the key has room again by then."""
+    gate = asyncio.Event()
+    answer: Script = [scripts.until(gate), json_reply(ANSWER)]
+    async with job_stand(key(mode="Always", rpm=1), answer=answer) as stand:
+        stand.provider.queue(json_reply(ANSWER))
+        assert (await stand.clients[0].post(CHAT, json=question("fill"))).status_code == 200
+        headers = {"idempotency-key": "order-19"}
+        taken = await stand.clients[0].post(CHAT, json=question(), headers=headers)
+        assert taken.status_code == 202
+        stand.nats.stop()
+
+        async def is_degraded() -> bool:
+            return not await stand.is_open(0)
+
+        await until(is_degraded)
+        assert (await stand.submit(0, **headers)).status_code == 503
+        stand.nats.start()
+        await stand.open()
+        stand.sidecars[0].wait_for_digest(stand.publish(key(mode="Always")))
+        again = await stand.clients[0].post(CHAT, json=question(), headers=headers)
+        assert (again.status_code, again.json()["id"]) == (202, taken.json()["id"])
+        gate.set()
+        assert (await stand.ended(taken.json()["id"]))["status"] == "succeeded"
+        assert len(stand.provider.requests) == 2
+
+
 @pytest.mark.parametrize("wiped", [False, True], ids=["E4-store-kept", "E5-store-wiped"])
 async def test_nats_starts_again(wiped: bool) -> None:
     async with job_stand(key(rpm=1)) as stand:

@@ -12,7 +12,8 @@ from runestone_sidecar.edge.incoming import read_incoming, take_incoming
 from runestone_sidecar.edge.jobs import (
     Desk,
     asks_for_job,
-    check_fit,
+    desk_for,
+    job_of,
     overflows,
     send_accepted,
     submission_of,
@@ -70,11 +71,12 @@ class Generation:
         record.model = plan.decision.model
         record.mark("route")
         record.input_tokens = plan.input_tokens
-        desk = self.desk if self.desk is not None and self.desk.is_open else None
-        if desk is not None and asks_for_job(scope, caller):
-            check_fit(record)
-            submission = submission_of(scope, caller, record, incoming.request.raw)
-            await send_accepted(send, record, await desk.submit(submission), asked=True)
+        desk = desk_for(self.desk, scope)
+        if desk is not None and (
+            submission := await job_of(desk, scope, caller, record, incoming.request.raw)
+        ):
+            accepted = await desk.submit(submission)
+            await send_accepted(send, record, accepted, asked=asks_for_job(scope, caller))
             return
         if plan.principal.overflow == WAIT:
 

@@ -34,6 +34,7 @@ from runestone_sidecar.telemetry.events import EventType
 PATH: Final = "/v1/jobs"
 LONGEST_WAIT_S: Final = 60
 LONGEST_KEY: Final = 255
+IDEMPOTENCY_KEY: Final = b"idempotency-key"
 
 ALWAYS: Final = "Always"
 MAY_ASK: Final = frozenset({"OnRequest", ALWAYS, WAIT})
@@ -44,6 +45,13 @@ class Desk(Protocol):
     def is_open(self) -> bool:
         """Whether jobs can be taken now."""
 
+    @property
+    def is_meant(self) -> bool:
+        """Whether they are as a rule."""
+
+    async def knows(self, submission: Submission) -> bool:
+        """Whether its idempotency key has made it a job before. Raises as `submit` does."""
+
     async def submit(self, submission: Submission) -> Accepted:
         """Returns once it is kept. Raises QueueFull, QueueUnavailable, BodyTooLarge, BadRequest."""
 
@@ -52,6 +60,14 @@ class Desk(Protocol):
     async def list(self, principal: Principal) -> list[Job]: ...
 
     async def cancel(self, principal: Principal, job_id: str) -> Job: ...
+
+
+def desk_for(desk: Desk | None, scope: Scope) -> Desk | None:
+    """None: there are no jobs now. What has an Idempotency-Key may be one all the same, and be run
+    twice if it were answered at once: it goes to the desk, which refuses it."""
+    if desk is None or desk.is_open:
+        return desk
+    return desk if desk.is_meant and header(scope, IDEMPOTENCY_KEY) is not None else None
 
 
 def asks_for_job(scope: Scope, caller: Caller) -> bool:
@@ -76,6 +92,26 @@ def check_fit(record: Record) -> None:
         )
 
 
+async def job_of(
+    desk: Desk, scope: Scope, caller: Caller, record: Record, body: bytes
+) -> Submission | None:
+    """Of what asks to be a job; or has been one already, though it asked for nothing, since its key
+    was over the limit when it was sent before. Raises GatewayError."""
+    if asks_for_job(scope, caller):
+        check_fit(record)
+        return submission_of(scope, caller, record, body)
+    may_be_known = (
+        desk.is_open
+        and caller.principal.overflow == ALWAYS
+        and not record.stream
+        and header(scope, IDEMPOTENCY_KEY) is not None
+    )
+    if not may_be_known:
+        return None
+    submission = submission_of(scope, caller, record, body)
+    return submission if await desk.knows(submission) else None
+
+
 def overflows(caller: Caller, record: Record, reached: LimitReached) -> bool:
     """Unasked. A client that wants a stream could do nothing with a job, and what is never let in
     would wait in vain."""
@@ -98,7 +134,7 @@ def submission_of(
     scope: Scope, caller: Caller, record: Record, body: bytes, wait_s: float = 0.0
 ) -> Submission:
     """Raises BadRequest."""
-    key = header(scope, b"idempotency-key")
+    key = header(scope, IDEMPOTENCY_KEY)
     if key is not None and not 0 < len(key) <= LONGEST_KEY:
         raise BadRequest(
             f"Idempotency-Key must have 1 to {LONGEST_KEY} characters.", param="Idempotency-Key"

@@ -34,6 +34,13 @@ class Desk:
     def is_open(self) -> bool:
         return self.space.store is not None
 
+    @property
+    def is_meant(self) -> bool:
+        return self.space.is_configured
+
+    async def knows(self, submission: Submission) -> bool:
+        return await self.publisher.knows(submission)
+
     async def submit(self, submission: Submission) -> Accepted:
         return await self.publisher.submit(submission)
 

@@ -2,6 +2,8 @@
 
 import math
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from runestone_sidecar.broker.streams import (
@@ -60,8 +62,20 @@ class Publisher:
     async def submit(self, submission: Submission) -> Accepted:
         """Raises QueueFull, QueueUnavailable, BodyTooLarge, or BadRequest for a used key."""
         store = self.space.open()
-        try:
+        with self._told():
             return await self._submit(store, submission)
+
+    async def knows(self, submission: Submission) -> bool:
+        """Raises as `submit` does."""
+        store = self.space.open()
+        job_id, _ = _identity(store, submission)
+        with self._told():
+            return await store.read(store.owner_of(submission.principal.id), job_id) is not None
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        try:
+            yield
         except Missing as error:  # its store was wiped, say
             self.space.lose()
             raise QueueUnavailable from error
