@@ -54,12 +54,16 @@ class Buildah:
     def _storage_file(self) -> Path:
         return self.folder / "storage.conf"
 
-    def build(self, name: str, *, dockerfile: str, context: Path) -> None:
+    def build(
+        self, name: str, *, dockerfile: str, context: Path, target: str | None = None
+    ) -> None:
         with tempfile.NamedTemporaryFile("w", suffix=".Dockerfile") as file:
             file.write(dockerfile)
             file.flush()
-            options = [*build_options(self.folder), f"--file={file.name}", f"--tag={name}"]
-            output(["buildah", "bud", *options, str(context)], env=self.env)
+            options = [f"--file={file.name}", f"--tag={name}", f"--ignorefile={os.devnull}"]
+            options += [f"--target={target}"] if target else []
+            command = ["buildah", "bud", *build_options(self.folder), *options, str(context)]
+            output(command, env=self.env)
 
     def build_own(self, tag: str) -> None:
         """Both images of this repository, as anyone builds them."""

@@ -1,10 +1,11 @@
-"""What hack/cluster-up, cluster-down and cluster-run do with their arguments."""
+"""What hack/cluster-up, cluster-image, cluster-run and cluster-down do with their arguments."""
 
 from __future__ import annotations
 
 import argparse
 import os
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from cluster import lifecycle, machine
@@ -49,6 +50,15 @@ def run(options: argparse.Namespace) -> None:
     os.execvpe(argv[0], argv, env)
 
 
+def image(options: argparse.Namespace) -> None:
+    lifecycle.add_image(
+        layout_of(options.name),
+        options.image,
+        dockerfile=options.dockerfile,
+        target=options.target,
+    )
+
+
 def parser() -> argparse.ArgumentParser:
     parent = argparse.ArgumentParser(prog="cluster", description=__doc__)
     commands = parent.add_subparsers(required=True)
@@ -65,6 +75,10 @@ def parser() -> argparse.ArgumentParser:
     makes.add_argument("--no-images", action="store_true", help="none of this checkout's images")
     makes.add_argument("--check", action="store_true", help=f"only try: exit {UNABLE} if it cannot")
     command("down", down, "End a cluster; nothing of it stays but what the next one needs.")
+    adds = command("image", image, "Build an image on the base image and put it into a cluster.")
+    adds.add_argument("image", help="its name in the cluster, such as shop:dev")
+    adds.add_argument("dockerfile", type=Path, help="its context is the checkout")
+    adds.add_argument("--target", help="the stage to build (default: the last one)")
     runs = command("run", run, "Run a command in the cluster's network, as its administrator.")
     runs.add_argument("command", nargs=argparse.REMAINDER)
     return parent

@@ -31,7 +31,7 @@ SOURCES: Final = (
     "requirements/*",
     "*/runestone_*/**/*",
 )
-KEPT_BUILDS: Final = 4
+KEPT_BUILDS: Final = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +76,22 @@ def own_images(buildah: Buildah) -> list[Image]:
         for program, name in zip(OWN, names, strict=True)
     ]
     return [Image(base_image.NAME, base_image.NAME), *own]
+
+
+def extra_image(
+    buildah: Buildah, name: str, *, dockerfile: Path, target: str | None = None
+) -> Image:
+    """Of a Dockerfile of this checkout that builds on the base image, for what tests have beside.
+
+    Its context is the checkout, .dockerignore aside: that keeps tests out of Runestone's images.
+    """
+    base_image.ensure_base_image(buildah)
+    checkout = hashlib.sha256(str(REPOSITORY).encode()).hexdigest()[:12]
+    stored = f"localhost/{name.replace(':', '-')}:{checkout}"
+    with phase(f"{name}, built"):
+        text = dockerfile.read_text()
+        buildah.build(stored, dockerfile=text, context=REPOSITORY, target=target)
+    return Image(stored, f"docker.io/library/{name}")
 
 
 def version() -> str:

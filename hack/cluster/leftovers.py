@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cluster.machine import hierarchies
+from cluster.run import succeeds
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,7 +21,7 @@ def leftovers(layout: Layout, link: Link | None) -> list[str]:
     found += [
         str(root / layout.cgroup) for root in hierarchies() if (root / layout.cgroup).exists()
     ]
-    if link is not None and Path("/sys/class/net", link.host_device).exists():
+    if link is not None and succeeds(["ip", "link", "show", "dev", link.host_device]):
         found.append(f"network device {link.host_device}")
     if layout.folder.exists():
         found.append(str(layout.folder))

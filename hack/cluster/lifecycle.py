@@ -79,6 +79,15 @@ def _make(layout: Layout, programs: Programs, buildah: Buildah) -> NodeProcess:
     return node
 
 
+def add_image(layout: Layout, name: str, *, dockerfile: Path, target: str | None = None) -> None:
+    """Build an image and put it into a cluster that runs."""
+    buildah = Buildah(cache_folder() / "buildah")
+    with _locked(layout):
+        node = running_node(layout)
+        image = images.extra_image(buildah, name, dockerfile=dockerfile, target=target)
+        images.load([image], buildah, layout, node)
+
+
 def down(layout: Layout) -> None:
     with _locked(layout):
         try:
@@ -193,9 +202,7 @@ def _make_link(node: NodeProcess) -> Link:
     for number in range(256):
         link = Link(number)
         pair = ["type", "veth", "peer", "name", "eth0", "netns", str(node.pid)]
-        if Path("/sys/class/net", link.host_device).exists() or not succeeds(
-            ["ip", "link", "add", link.host_device, *pair]
-        ):
+        if not succeeds(["ip", "link", "add", link.host_device, *pair]):
             continue
         output(["ip", "address", "add", f"{link.host_ip}/30", "dev", link.host_device])
         output(["ip", "link", "set", link.host_device, "up"])
