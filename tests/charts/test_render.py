@@ -23,6 +23,8 @@ CLUSTER_WIDE = {
     "ClusterRole",
     "ClusterRoleBinding",
     "MutatingWebhookConfiguration",
+    "ValidatingAdmissionPolicy",
+    "ValidatingAdmissionPolicyBinding",
     "ValidatingWebhookConfiguration",
     "ValidatingAdmissionPolicy",
     "ValidatingAdmissionPolicyBinding",
@@ -212,6 +214,8 @@ def references_of(document: Document) -> Iterator[tuple[str, str]]:
         case "MutatingWebhookConfiguration" | "ValidatingWebhookConfiguration":
             services = (hook["clientConfig"]["service"] for hook in document["webhooks"])
             yield from (("Service", service["name"]) for service in services)
+        case "ValidatingAdmissionPolicyBinding":
+            yield "ValidatingAdmissionPolicy", spec["policyName"]
         case "HorizontalPodAutoscaler":
             yield spec["scaleTargetRef"]["kind"], spec["scaleTargetRef"]["name"]
         case "ValidatingAdmissionPolicyBinding":
