@@ -30,6 +30,7 @@ class Report:
 
     digest: str
     credentials: str
+    refuses: bool = False  # what is newer: its /health/config says why
 
 
 class Sidecars:
@@ -86,7 +87,8 @@ def _parse_report(status: int, body: bytes) -> Report | None:
     digest, credentials = said.get("digest"), said.get("credentials")
     if not isinstance(digest, str) or len(digest) > DIGEST_LENGTH:
         return None
-    return Report(digest, credentials if isinstance(credentials, str) else "")
+    refuses = isinstance(said.get("refused"), str)
+    return Report(digest, credentials if isinstance(credentials, str) else "", refuses)
 
 
 async def nudge(

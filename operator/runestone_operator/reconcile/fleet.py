@@ -39,8 +39,9 @@ class Rollout:
 
     @property
     def up_to_date(self) -> int:
-        newest = Report(self.digest, self.credentials)
-        return sum(report == newest for report in self.reports.values())
+        newest = (self.digest, self.credentials)
+        reports = (report for report in self.reports.values() if report is not None)
+        return sum((report.digest, report.credentials) == newest for report in reports)
 
     @property
     def is_settled(self) -> bool:
@@ -79,14 +80,21 @@ class Rollout:
 
 @dataclass(frozen=True, slots=True)
 class Tally:
-    """Sidecars that run a record, of those that should; `silent` ones do not answer."""
+    """Sidecars that run a record, of those that should; `silent` ones do not answer, and others
+    refuse what was published, as of a version that they do not know."""
 
     have: int = 0
     total: int = 0
     silent: int = 0
+    refusing: int = 0
 
     def __add__(self, other: "Tally") -> "Tally":
-        return Tally(self.have + other.have, self.total + other.total, self.silent + other.silent)
+        return Tally(
+            self.have + other.have,
+            self.total + other.total,
+            self.silent + other.silent,
+            self.refusing + other.refusing,
+        )
 
 
 class Fleet:
@@ -157,6 +165,7 @@ def _tally(rollout: Rollout, record: str) -> Tally:
         have=sum(rollout.runs(report, record) for report in reports),
         total=len(reports),
         silent=sum(report is None for report in reports),
+        refusing=sum(report is not None and report.refuses for report in reports),
     )
 
 

@@ -113,7 +113,8 @@ def _done(tally: Tally, short: str) -> Programmed:
 
 def _waiting(tally: Tally, short: str) -> str:
     silent = f"; {tally.silent} did not answer" if tally.silent else ""
-    return f"{tally.have}/{tally.total} sidecars at {short}…{silent}"
+    refusing = f"; {tally.refusing} refuse it, see their /health/config" if tally.refusing else ""
+    return f"{tally.have}/{tally.total} sidecars at {short}…{silent}{refusing}"
 
 
 def _was_programmed(view: ResourceView) -> bool:

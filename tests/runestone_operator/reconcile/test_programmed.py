@@ -96,6 +96,13 @@ SHORT = "5f2c5f2c5f2c"
             "1/2",
             id="one is silent",
         ),
+        pytest.param(
+            (RUNS, Report("older", "c", refuses=True)),
+            Reason.WAITING,
+            f"1/2 sidecars at {SHORT}…; 1 refuse it, see their /health/config",
+            "1/2",
+            id="one is too old",
+        ),
     ],
 )
 def test_progress(

@@ -73,6 +73,7 @@ FAULTS: Final[dict[str, tuple[str, str]]] = {
     "C20": ("a page, JSON for a stream, a stream for JSON", "another provider, or 502"),
     "C21": ("odd errors, codings, redirects, garbage after the end", "bounded, no key elsewhere"),
     "C22": ("a kept connection closed as we write", "once more, only if nothing came back"),
+    "D8": ("a credential replaced under load", "the old one answers until the new one does"),
     "D13": ("200 resources changed within a second", "the last state wins, in few writes"),
     "D14": ("a managed object changed by hand", "repaired"),
     "D15": ("the operator killed at any point", "the next one ends it, nothing is left over"),
@@ -113,6 +114,7 @@ FAULTS: Final[dict[str, tuple[str, str]]] = {
     "H5": ("a stream cut before its usage came", "charged for what was sent"),
     "H6": ("a limit lowered live", "in force at the next request"),
     "H7": ("SIGTERM while jobs run", "they end in the grace, or another takes them at once"),
+    "H12": ("operator and sidecar of two versions", "what is known serves, another major is not"),
 }
 
 _NUMBERED: Final = re.compile(r"(?:::test_|\[|-)([A-H]\d{1,2})(?=[_\-\]])")
