@@ -8,14 +8,13 @@ import random
 import signal
 import threading
 import time
-from collections import Counter
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
 
 from runestone_contract.bundle import BundleError, decode
+from runestone_testing.application import Application
 from runestone_testing.echo import running_echo
 from runestone_testing.kubelet import Kubelet
 from runestone_testing.operators import Cluster, OperatorProcess, eventually, settled
@@ -27,7 +26,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from runestone_testing.echo import Echo
-    from runestone_testing.sidecar import Sidecar
 
 pytestmark = pytest.mark.kube
 
@@ -116,40 +114,6 @@ def hashes(cluster: Cluster, namespace: str) -> int:
         return sum(len(record.hashes) for record in decode(files).keys)
     except BundleError:
         return -1
-
-
-@dataclass
-class Application:
-    """Asks without a pause, with the key that it finds each time."""
-
-    sidecar: Sidecar
-    find_key: Callable[[], str]
-    answers: list[tuple[float, int]] = field(default_factory=list)  # when it was sent, status
-    keys: set[str] = field(default_factory=set)
-    _over: threading.Event = field(default_factory=threading.Event)
-
-    def __enter__(self) -> Application:
-        self._thread = threading.Thread(target=self._run)
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._over.set()
-        self._thread.join()
-
-    def _run(self) -> None:
-        body = {"model": "gpt-4o", "messages": [{"role": "user", "content": "x"}]}
-        with httpx.Client(base_url=self.sidecar.base_url, trust_env=False, timeout=30) as client:
-            while not self._over.wait(0.005):
-                key = self.find_key()
-                self.keys.add(key)
-                sent_s = time.time()
-                headers = {"Authorization": f"Bearer {key}"}
-                answer = client.post("/chat/completions", json=body, headers=headers)
-                self.answers.append((sent_s, answer.status_code))
-
-    def outcomes(self, since_s: float = 0, until_s: float = float("inf")) -> Counter[int]:
-        return Counter(status for sent_s, status in self.answers if since_s <= sent_s < until_s)
 
 
 def test_B10_both_keys_work_while_they_overlap(
@@ -257,6 +221,37 @@ def test_an_interval_replaces_it_by_itself(
     second = cluster.quiet_versions(namespace)
     assert operator.metric('runestone_operator_key_rotations_total{cause="interval"}') == 1
     assert second == cluster.versions(namespace)
+
+
+def test_a_key_that_may_not_be_replaced_is_told_and_stops_no_other(
+    cluster: Cluster, namespace: str, echo: Echo, start: Callable[[], OperatorProcess]
+) -> None:
+    start().wait_until_ready()
+    fill(cluster, namespace, echo)
+    cluster.apply(key(namespace, "other"))
+    settled(cluster, namespace)
+    cluster.patch("Secret", namespace, NAME, {"immutable": True})
+    kept, before = key_of(cluster, namespace), cluster.secret_values(namespace, "other-api-key")
+
+    for name in ("client", "other"):
+        patch = {"metadata": {"annotations": {ROTATE: "now"}}}
+        cluster.patch("ApiKey", namespace, name, patch)
+
+    def told() -> list[str]:
+        events = cluster.list("Event", namespace)
+        return [item["note"] for item in events if item["reason"] == "KeyNotReplaced"]
+
+    assert eventually("it is told", told) == [
+        f"a new key is due, and cannot be written: patch Secret {namespace}/secrets/{NAME}:"
+        " Invalid (422); the one there is works on"
+    ]
+    other = "other-api-key"
+    eventually("replaced", lambda: cluster.secret_values(namespace, other) != before)
+    assert key_of(cluster, namespace) == kept
+
+    cluster.delete("Secret", namespace, NAME)
+    eventually("made anew", lambda: cluster.get("Secret", namespace, NAME))
+    eventually("it is published", lambda: cluster.is_published(namespace))
 
 
 class SecretVersions:

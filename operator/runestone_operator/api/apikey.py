@@ -87,7 +87,8 @@ class Rotation(ApiModel):
     interval: PositiveDuration | None = None
     """Time after which a new key is generated, at least 1m; when left out, only by annotation."""
     overlap: Duration = Duration("24h")
-    """How long the old key works beside the new one; with 0s a rotation ends all earlier keys."""
+    """How long the old key works beside the new one, of several the last eight; with 0s a rotation
+    ends all earlier keys."""
 
     @rule(
         duration_order("self.overlap", "<", "self.interval"),

@@ -155,8 +155,12 @@ class Kube:
             )
         )
 
-    async def delete(self, kind: Kind, namespace: str, name: str) -> None:
-        await self._ask(_Request("delete", kind, "DELETE", kind.path(namespace, name)))
+    async def delete(
+        self, kind: Kind, namespace: str, name: str, *, version: int | None = None
+    ) -> None:
+        """Raises ConflictError where it is not of that version any more."""
+        body = {"preconditions": {"resourceVersion": str(version)}} if version else None
+        await self._ask(_Request("delete", kind, "DELETE", kind.path(namespace, name), body=body))
 
     async def list_metadata(
         self, kind: Kind, *, namespace: str | None = None, selectors: Sequence[tuple[str, str]] = ()

@@ -145,7 +145,12 @@ class Publisher:
                 await self._delete_one(CONFIG_MAP, namespace, name)
 
     async def _delete_one(self, kind: Kind, namespace: str, name: str) -> None:
+        known = self._view(kind, namespace, name)
+        version = known.version if known else None
         try:
-            await self._kube.delete(kind, namespace, name)
+            await self._kube.delete(kind, namespace, name, version=version)
         except NotFoundError:
             return
+        except ConflictError as error:
+            await self._look_again(kind, namespace, name)
+            raise StaleInputsError(f"{kind.name} {namespace}/{name}") from error

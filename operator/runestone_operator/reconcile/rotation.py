@@ -12,12 +12,15 @@ from typing import Final
 
 from runestone_contract.config import KeyHash
 from runestone_operator.api.resource import ApiKey
+from runestone_operator.api.scalars import Timestamp
 from runestone_operator.collect.history import rotation_due
 from runestone_operator.collect.inputs import history_of
 from runestone_operator.compiler.inputs import fact_of
 from runestone_operator.errors import RefusedError
 from runestone_operator.kinds import KEY
 from runestone_operator.publish.client_key import generate_key, replace_client_key
+from runestone_operator.publish.events import Notice, post_event
+from runestone_operator.publish.parallel import for_each
 from runestone_operator.reconcile.state import World
 
 log = logging.getLogger(__name__)
@@ -51,7 +54,7 @@ class Rotation:
     def is_ready(self, namespace: str) -> bool:
         """Whether there is a key that its Secret can hold now."""
         coming = self._coming.get(namespace, {})
-        return any(self._is_time(namespace, name, each) for name, each in coming.items())
+        return any(self._is_time(namespace, name, coming) for name in coming)
 
     def forget(self, namespace: str) -> None:
         self._coming.pop(namespace, None)
@@ -66,22 +69,28 @@ class Rotation:
         for name in list(coming):
             if name not in due or due[name].meta.uid != coming[name].uid:
                 del coming[name]
-        refused: RefusedError | None = None
+        refused: list[RefusedError] = []
+
+        async def advance(key: ApiKey) -> None:
+            name = key.meta.name
+            try:
+                await self._replace(key, coming[name])
+            except RefusedError as error:
+                refused.append(error)
+                again_s = self._world.now_s() + error.retry_within_s
+                coming[name] = replace(coming[name], not_before_s=again_s)
+                await self._tell_refused(key, error)
+            else:
+                del coming[name]
+
+        ready = [key for name, key in due.items() if self._is_time(namespace, name, coming)]
         for name, key in due.items():
             if name not in coming:
                 coming[name] = Coming(key.meta.uid, generate_key(), self._world.now_s())
-            elif self._is_time(namespace, name, coming[name]):
-                try:
-                    await self._replace(key, coming[name])
-                except RefusedError as error:
-                    refused = error
-                    again_s = self._world.now_s() + error.retry_within_s
-                    coming[name] = replace(coming[name], not_before_s=again_s)
-                else:
-                    del coming[name]
+        await for_each(ready, advance)
         if not coming:
             self.forget(namespace)
-        return refused
+        return refused[0] if refused else None
 
     def again_s(self, namespace: str) -> float | None:
         """In how many seconds there is something to do, if nothing changes until then."""
@@ -115,11 +124,12 @@ class Rotation:
         due = rotation_due(key, history, self._world.now_s()) if history else None
         return due is not None and due[1] <= 0
 
-    def _is_time(self, namespace: str, name: str, coming: Coming) -> bool:
-        now_s = self._world.now_s()
-        if now_s < coming.not_before_s:
+    def _is_time(self, namespace: str, name: str, coming: Mapping[str, Coming]) -> bool:
+        """For the key that is coming to be written, if there is one."""
+        now_s, this = self._world.now_s(), coming.get(name)
+        if this is None or now_s < this.not_before_s:
             return False
-        return now_s > coming.since_s + PATIENCE_S or self._is_known(namespace, name, coming)
+        return now_s > this.since_s + PATIENCE_S or self._is_known(namespace, name, this)
 
     def _is_known(self, namespace: str, name: str, coming: Coming) -> bool:
         """To every sidecar, of those that let the ApiKey in at all."""
@@ -131,6 +141,22 @@ class Rotation:
             return True
         tally = self._world.fleet.tally(namespace, record)
         return coming.hash.sha256.encode() in line and tally.have == tally.total
+
+    async def _tell_refused(self, key: ApiKey, error: RefusedError) -> None:
+        """A quota, an admission policy, an immutable Secret: for someone to mend."""
+        view = self._world.cache.resource(KEY, key.meta.namespace, key.meta.name)
+        history = history_of(key, self._world.cache)
+        if view is None or history is None:
+            return
+        notice = Notice(
+            identity=("KeyNotReplaced", str(history.made_at_s), history.made_for, error.reason),
+            at=Timestamp.of_epoch_s(int(self._world.now_s())),
+            action="Rotate",
+            reason="KeyNotReplaced",
+            note=f"a new key is due, and cannot be written: {error}; the one there is works on",
+            is_warning=True,
+        )
+        await post_event(self._world.kube, view, notice)
 
     async def _replace(self, key: ApiKey, coming: Coming) -> None:
         world = self._world

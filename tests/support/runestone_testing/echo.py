@@ -21,6 +21,9 @@ class Echo:
     calls: int = 0
     bodies: list[dict[str, Any]] = field(default_factory=list)
     keep_bodies: bool = True
+    refused: set[str] = field(default_factory=set)  # keys that are answered 401
+    seen: set[str] = field(default_factory=set)  # keys that it was called with
+    last_key: str = ""
 
     @property
     def url(self) -> str:
@@ -43,6 +46,11 @@ class Echo:
                 if self.keep_bodies:
                     self.bodies.append(body)
                 key = headers.get("authorization", headers.get("x-api-key", "nobody"))
+                self.last_key = key.removeprefix("Bearer ")
+                self.seen.add(self.last_key)
+                if self.last_key in self.refused:
+                    writer.write(b"HTTP/1.1 401 Unauthorized\r\ncontent-length: 2\r\n\r\n{}")
+                    continue
                 path = first.split()[1]
                 text = f"{body['model']} at {path} by {key.removeprefix('Bearer ')}"
                 await self._answer(
