@@ -9,6 +9,8 @@ OVERFLOW_KEY_SECRET = "runestone-overflow-key"  # where the next is from, made o
 OVERFLOW_KEY_ENTRY = (
     "overflow-key"  # of the credentials: 32 bytes in base64 that jobs are sealed with
 )
+NATS_SECRET = "runestone-nats-user"  # of a namespace: who its sidecars are at NATS
+NATS_CREDENTIALS = "nats.creds"  # its entry, and that of the credentials which is made from it
 INDEX_FILE = "index.json"
 MAX_SHARDS = 16  # a pod lists each possible shard as an optional projected source
 DATA_LINK = "..data"  # kubelet swaps this symbolic link when all files of a volume are in place
@@ -36,6 +38,16 @@ HEADER_QUEUED = "x-runestone-queued"
 HEADER_DEBUG = "x-runestone-debug"
 
 KEY_PREFIX_LENGTH = 10
+
+
+def nats_root(namespace: str) -> str:
+    """What all subjects of a namespace begin with."""
+    return f"runestone.{namespace}"
+
+
+def limits_bucket(namespace: str) -> str:
+    """Where a namespace's sidecars write down who holds what of a limit."""
+    return f"runestone-limits-{namespace}"
 
 
 def shard_file(number: int) -> str:

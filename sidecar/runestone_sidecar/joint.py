@@ -4,12 +4,14 @@ import asyncio
 import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from runestone_contract.names import NATS_CREDENTIALS
 from runestone_sidecar.admit.route import Router
 from runestone_sidecar.admit.shared_limits import SharedLimiter
 from runestone_sidecar.broker.credentials import Credentials
@@ -70,8 +72,7 @@ class Joint:
 
 
 def build(settings: Settings, holder: Holder, registry: CollectorRegistry) -> Joint:
-    file = settings.nats_credentials
-    link = Link(settings.nats_urls, Credentials(file) if file else None)
+    link = Link(settings.nats_urls, _credentials(settings))
     ledger = KvLedger(link, replicas=settings.nats_replicas)
     limiter = SharedLimiter(
         ledger,
@@ -82,6 +83,13 @@ def build(settings: Settings, holder: Holder, registry: CollectorRegistry) -> Jo
     holder.on_swap(lambda snapshot: ledger.join(snapshot.namespace))
     _show(Register(registry), link, limiter)
     return Joint(settings, registry, link, ledger, limiter)
+
+
+def _credentials(settings: Settings) -> Credentials:
+    """The file that was named, or what the operator may have put beside the providers' keys."""
+    if settings.nats_credentials:
+        return Credentials(Path(settings.nats_credentials))
+    return Credentials(settings.credentials_dir / NATS_CREDENTIALS, required=False)
 
 
 def _show(made: Register, link: Link, limiter: SharedLimiter) -> None:

@@ -174,7 +174,11 @@ TEXTS: Final = {
     "nats_urls": Text(
         "NATS_URL", "", "the NATS servers that join the namespace's sidecars; none: each by itself"
     ),
-    "nats_credentials": Text("NATS_CREDS", "", "a file with a NATS user's JWT and seed"),
+    "nats_credentials": Text(
+        "NATS_CREDS",
+        "",
+        "a file with a NATS user's JWT and seed; none: `nats.creds` of the credentials, if there",
+    ),
     "nats_monitor_urls": Text(
         "NATS_MONITOR_URL",
         "",

@@ -22,8 +22,14 @@ class BadCredentials(ValueError):
 class Credentials:
     """Each method raises BadCredentials, or OSError where there is no such file."""
 
-    def __init__(self, path: str) -> None:
-        self._path = Path(path)
+    def __init__(self, path: Path, *, required: bool = True) -> None:
+        self._path = path
+        self._required = required
+
+    @property
+    def are_there(self) -> bool:
+        """Those that are required have to be."""
+        return self._required or self._path.exists()
 
     def jwt(self) -> bytes:
         return self._find(_JWT).encode()

@@ -21,6 +21,7 @@ from nats.js import JetStreamContext
 from nats.js.api import Header
 from nats.js.errors import BadRequestError, NotFoundError
 
+from runestone_contract.names import limits_bucket, nats_root
 from runestone_sidecar.broker.link import Link
 from runestone_sidecar.broker.streams import BrokerError, Missing, Refused, Streams, Unfit
 
@@ -104,9 +105,8 @@ class KvLedger:
         self._changed.set()
 
     async def _open(self, client: Client, namespace: str, reader: Reader) -> None:
-        bucket = f"runestone-limits-{namespace}"
-        self._bucket = bucket
-        told = f"runestone.{namespace}.limits."
+        bucket = self._bucket = limits_bucket(namespace)
+        told = f"{nats_root(namespace)}.limits."
         js = client.jetstream(timeout=ANSWER_S)
         config = _config(bucket, told, self._replicas)
         found = await self._streams.ensure_stream(config, version=CONFIG_VERSION)

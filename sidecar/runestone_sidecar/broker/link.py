@@ -75,6 +75,8 @@ class Link:
             lost.set()
 
         credentials = self.credentials
+        if credentials is not None and not credentials.are_there:
+            credentials = None
         async with asyncio.timeout(CONNECT_S):
             await client.connect(
                 list(self.urls),

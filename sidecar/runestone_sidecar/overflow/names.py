@@ -9,6 +9,8 @@ import secrets
 from dataclasses import dataclass
 from typing import Final
 
+from runestone_contract.names import nats_root
+
 VERSION: Final = "v1"
 JOB_ID: Final = re.compile(r"job_[0-9a-f]{40}")
 _MESSAGE_ID: Final = re.compile(r"(job_[0-9a-f]{40})\.([0-9]{1,16})\.([0-9]{1,9})")
@@ -51,7 +53,7 @@ class Names:
 
     @property
     def _root(self) -> str:
-        return f"runestone.{self.namespace}.jobs"
+        return f"{nats_root(self.namespace)}.jobs"
 
     def work(self, owner: str) -> str:
         """Where requests wait; `*` for all owners."""

@@ -39,7 +39,7 @@ def seed_of(raw: bytes, kind: bytes = USER) -> str:
 def credentials(folder: Path, text: str) -> Credentials:
     path = folder / "user.creds"
     path.write_text(text)
-    return Credentials(str(path))
+    return Credentials(path)
 
 
 def test_the_seed_signs_what_the_server_asks(tmp_path: Path) -> None:

@@ -19,7 +19,12 @@ from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
 import httpx
 
-from runestone_contract.names import OVERFLOW_KEY_ENTRY, OVERFLOW_KEY_SECRET
+from runestone_contract.names import (
+    NATS_CREDENTIALS,
+    NATS_SECRET,
+    OVERFLOW_KEY_ENTRY,
+    OVERFLOW_KEY_SECRET,
+)
 from runestone_operator.api.load import Rejected, parse
 from runestone_operator.api.resource import ApiKey, ProviderPool, RoutingPolicy
 from runestone_operator.collect.history import parse_history, retired_hashes
@@ -172,10 +177,12 @@ class Cluster:
 
     def expected_credentials(self, namespace: str) -> dict[str, bytes]:
         sources = self.compiled(namespace).credentials
+        own = self.secret_values(namespace, OVERFLOW_KEY_SECRET)
+        own |= self.secret_values(namespace, NATS_SECRET)
         return {
             entry: self.secret_values(source.namespace, source.name)[source.key].strip()
             for entry, source in sources.items()
-        } | self.secret_values(namespace, OVERFLOW_KEY_SECRET)
+        } | {entry: value.strip() for entry, value in own.items()}
 
     def secret_values(self, namespace: str, name: str) -> dict[str, bytes]:
         secret = self.get("Secret", namespace, name) or {}
@@ -184,7 +191,8 @@ class Cluster:
     def credentials(self, namespace: str) -> set[bytes]:
         """Values of providers that are published there."""
         published = self.secret_values(namespace, "runestone-credentials")
-        return {value for entry, value in published.items() if entry != OVERFLOW_KEY_ENTRY}
+        own = (OVERFLOW_KEY_ENTRY, NATS_CREDENTIALS)
+        return {value for entry, value in published.items() if entry not in own}
 
     def is_without_keys(self, namespace: str) -> bool:
         files = self.files(namespace)
