@@ -5,6 +5,7 @@ import contextlib
 import logging
 import signal
 from collections.abc import Awaitable, Callable, Collection, Coroutine
+from dataclasses import dataclass
 from typing import Any, Final
 
 import kopf
@@ -15,8 +16,12 @@ from runestone_operator.collect.cache import Cache
 from runestone_operator.errors import WatchEndedError
 from runestone_operator.handlers import Ears, build_registry
 from runestone_operator.metrics import Metrics
+from runestone_operator.nats.link import Link
+from runestone_operator.nats.server import Server
 from runestone_operator.publish.kube import Kube
+from runestone_operator.publish.nats_trust import Trustee
 from runestone_operator.publish.sidecars import Sidecars
+from runestone_operator.reconcile.accounts import Accounts
 from runestone_operator.reconcile.reconciler import Reconciler
 from runestone_operator.reconcile.state import World
 from runestone_operator.settings import Settings
@@ -26,6 +31,7 @@ from runestone_operator.watch.election import Election, Terms
 from runestone_operator.watch.health import serve_health
 from runestone_operator.watch.resync import Resync
 from runestone_operator.watch.streams import SELECTORS, kopf_settings
+from runestone_operator.watch.trust import keep_trust, try_once
 from runestone_operator.watch.watchdog import Watchdog
 
 log = logging.getLogger(__name__)
@@ -46,6 +52,15 @@ async def run_operator(settings: Settings) -> None:
         await Operator(settings, kube, metrics).run()
     finally:
         await kube.close()
+
+
+@dataclass(frozen=True, slots=True)
+class _Nats:
+    """What keeps the accounts of a NATS server."""
+
+    trustee: Trustee
+    link: Link
+    accounts: Accounts
 
 
 class Operator:
@@ -73,15 +88,15 @@ class Operator:
 
     async def _serve(self, health: contextlib.AsyncExitStack) -> None:
         async with Sidecars(self._settings.sidecar_port) as sidecars:
-            world = World(self._kube.fenced(self._may_write), Cache(), self._metrics)
-            reconciler = Reconciler(world, sidecars)
+            world, nats = self._world()
+            reconciler = Reconciler(world, sidecars, nats.accounts if nats else None)
             self._resync = resync = Resync(
                 self._kube, world.cache, reconciler.note, selectors=SELECTORS, metrics=world.metrics
             )
             stop_kopf, ours = asyncio.Event(), asyncio.all_tasks()
             watches = await self._start_kopf(Ears(reconciler, self._canary, resync), stop_kopf)
             try:
-                work = self._work(world, reconciler, resync)
+                work = self._work(world, reconciler, resync, nats)
                 await self._first_of(_outlive(watches), work, drain=lambda: self._drain(reconciler))
             finally:
                 # Kopf goes last: in its end it cancels every task that it finds on the loop.
@@ -89,6 +104,19 @@ class Operator:
                 stop_kopf.set()
                 with contextlib.suppress(Exception):
                     await kopf.run_tasks(watches, ignored=ours)
+
+    def _world(self) -> "tuple[World, _Nats | None]":
+        settings, cache, kube = self._settings, Cache(), self._kube.fenced(self._may_write)
+        if not settings.nats_urls:
+            return World(kube, cache, self._metrics), None
+        trustee = Trustee(kube, cache, namespace=settings.namespace, folder=settings.nats_folder)
+        world = World(kube, cache, self._metrics, trust=lambda: trustee.trust)
+        link = Link(settings.nats_urls, world.trust)
+        server = Server(link, settings.nats_limits, may_write=self._may_write)
+        accounts = Accounts(world, server, period_s=settings.resync_s)
+        link.follow(self._metrics.nats_up.set)
+        link.follow(accounts.connected)
+        return world, _Nats(trustee, link, accounts)
 
     async def _start_kopf(self, ears: Ears, stop: asyncio.Event) -> Collection[asyncio.Task[None]]:
         watches = await kopf.spawn_tasks(
@@ -102,14 +130,16 @@ class Operator:
         self._catch_signals()  # Kopf has put its own in their place
         return watches
 
-    async def _work(self, world: World, reconciler: Reconciler, resync: Resync) -> None:
+    async def _work(
+        self, world: World, reconciler: Reconciler, resync: Resync, nats: "_Nats | None"
+    ) -> None:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(sing(self._canary, self._kube, self._metrics))
             if self._admission is not None:
                 tasks.create_task(self._admission.serve(world.cache, world.metrics))
             await resync.wait_until_whole()
             log.info("ready")
-            tasks.create_task(self._take_part(world, reconciler))
+            tasks.create_task(self._take_part(world, reconciler, nats))
             tasks.create_task(resync.serve(self._settings.resync_s))
 
     async def _drain(self, reconciler: Reconciler) -> None:
@@ -122,12 +152,17 @@ class Operator:
         if self._election is not None:
             await self._election.withdraw()
 
-    async def _take_part(self, world: World, reconciler: Reconciler) -> None:
+    async def _take_part(self, world: World, reconciler: Reconciler, nats: "_Nats | None") -> None:
         """Write, at once or when it is this operator's turn."""
 
         async def lead() -> None:
             watchdog = Watchdog(world.kube, world.cache, world.metrics)
+            if nats is not None:
+                await try_once(nats.trustee)  # else all is published once without and once with it
             async with asyncio.TaskGroup() as tasks:
+                if nats is not None:
+                    tasks.create_task(keep_trust(nats.trustee, changed=reconciler.publish_all))
+                    tasks.create_task(nats.link.run())
                 tasks.create_task(reconciler.lead())
                 tasks.create_task(watchdog.serve(self._settings.watchdog_s))
 

@@ -5,6 +5,10 @@ OperatorError
 ├── WatchEndedError         Kopf gave up: a new start may help
 ├── StaleInputsError        something changed between compile and publish: compile again
 ├── NotLeadingError         another operator may write now, and this one may not
+├── BadSeedError            what should be the seed of a NATS key is none
+├── NatsError               the NATS server did not do it
+│   ├── NatsAwayError       it cannot be reached, or does not answer
+│   └── NatsRefusedError    it says no
 └── KubeError               the API server refused or could not be reached
     ├── NotFoundError       404
     ├── ConflictError       409: it exists already, or another writer was faster
@@ -49,6 +53,33 @@ class NotLeadingError(OperatorError):
         super().__init__(f"{verb} {what}: not leading any more")
         self.verb = verb
         self.what = what
+
+
+class BadSeedError(OperatorError):
+    retry_within_s = 60  # someone has to put the right one back
+
+    def __init__(self, role: str) -> None:
+        super().__init__(f"not the seed of a NATS {role}")
+        self.role = role
+
+
+class NatsError(OperatorError):
+    pass
+
+
+class NatsAwayError(NatsError):
+    def __init__(self, cause: str) -> None:
+        super().__init__(f"NATS does not answer: {cause}")
+        self.cause = cause
+
+
+class NatsRefusedError(NatsError):
+    retry_within_s = 60  # someone has to mend its configuration first
+
+    def __init__(self, what: str, code: int) -> None:
+        super().__init__(f"NATS refused to {what} ({code})")
+        self.what = what
+        self.code = code
 
 
 class KubeError(OperatorError):

@@ -74,5 +74,5 @@ def configure_logging(level: str, *, stream: TextIO = sys.stdout) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
-    for name in ("kopf", "aiohttp", "httpx", "httpcore", "kubernetes", "asyncio"):
+    for name in ("kopf", "aiohttp", "httpx", "httpcore", "kubernetes", "asyncio", "nats"):
         logging.getLogger(name).setLevel("DEBUG" if level == "debug" else "WARNING")

@@ -16,7 +16,7 @@ class Metrics:
             collector(registry=registry)
         self.passes = Counter(
             "runestone_operator_passes_total",
-            "Passes over a namespace: publish, deliver, report.",
+            "Passes over a namespace: publish, deliver, report, account.",
             ("stage", "outcome"),
             registry=registry,
         )
@@ -104,6 +104,19 @@ class Metrics:
             "Pods that ask for a sidecar, themselves or by their namespace, and run without.",
             registry=registry,
         )
-        for stage in ("publish", "deliver", "report"):
+        self.nats_up = Gauge(
+            "runestone_operator_nats_up",
+            "1 while there is a connection to the NATS server whose accounts are kept.",
+            registry=registry,
+        )
+        self.nats_accounts = Gauge(
+            "runestone_operator_nats_accounts",
+            "Namespaces by their NATS account: as it should be, refused by the server, or behind.",
+            ("state",),
+            registry=registry,
+        )
+        for state in ("current", "refused", "behind"):
+            self.nats_accounts.labels(state)
+        for stage in ("publish", "deliver", "report", "account"):
             for outcome in ("success", "error"):
                 self.passes.labels(stage, outcome)

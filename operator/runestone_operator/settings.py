@@ -9,8 +9,10 @@ from typing import Any, Final
 
 from runestone_contract.names import HEALTH_PORT
 from runestone_operator.errors import SettingsError
+from runestone_operator.nats.limits import AccountLimits
 
 LOG_LEVELS = ("debug", "info", "warning", "error")
+_MOST = 1 << 50
 _OWN_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 
 
@@ -67,6 +69,9 @@ class Settings:
     outage_s: float = 600  # without any answer for so long, the fault may be on our side
     watchdog_s: float = 15
     webhook: WebhookSettings | None = None
+    nats_urls: tuple[str, ...] = ()  # of the server whose accounts are ours; none: nobody's are
+    nats_folder: str = "/data/jwt"  # where that server keeps its accounts
+    nats_limits: AccountLimits = AccountLimits()
 
 
 def read_settings(env: Mapping[str, str] = os.environ) -> Settings:
@@ -87,6 +92,20 @@ def read_settings(env: Mapping[str, str] = os.environ) -> Settings:
         outage_s=_seconds(env, "RUNESTONE_OUTAGE_SECONDS", 600),
         watchdog_s=_seconds(env, "RUNESTONE_WATCHDOG_SECONDS", 15),
         webhook=_webhook(env) if env.get("WEBHOOK_PORT") else None,
+        nats_urls=tuple(env.get("RUNESTONE_NATS_ACCOUNTS_URL", "").replace(",", " ").split()),
+        nats_folder=env.get("RUNESTONE_NATS_RESOLVER_DIR") or "/data/jwt",
+        nats_limits=_account_limits(env),
+    )
+
+
+def _account_limits(env: Mapping[str, str]) -> AccountLimits:
+    usual = AccountLimits()
+    return AccountLimits(
+        disk_bytes=_count(env, "RUNESTONE_NATS_DISK_BYTES", usual.disk_bytes, low=1 << 20),
+        memory_bytes=_count(env, "RUNESTONE_NATS_MEMORY_BYTES", usual.memory_bytes),
+        streams=_count(env, "RUNESTONE_NATS_STREAMS", usual.streams, low=1),
+        consumers=_count(env, "RUNESTONE_NATS_CONSUMERS", usual.consumers, low=1),
+        connections=_count(env, "RUNESTONE_NATS_CONNECTIONS", usual.connections, low=1),
     )
 
 
@@ -181,6 +200,13 @@ def _port(env: Mapping[str, str], name: str, default: int) -> int:
     if not text.isascii() or not text.isdigit() or int(text) > 65535:
         raise SettingsError(name, f"must be a port, not {text!r}")
     return int(text)
+
+
+def _count(env: Mapping[str, str], name: str, default: int, *, low: int = 0) -> int:
+    text = env.get(name, str(default))
+    if text.isascii() and text.isdigit() and low <= int(text) <= _MOST:
+        return int(text)
+    raise SettingsError(name, f"must be a whole number from {low} to {_MOST}, not {text!r}")
 
 
 def _seconds(

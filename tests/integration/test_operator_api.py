@@ -28,6 +28,7 @@ from runestone_operator.metrics import Metrics
 from runestone_operator.publish import kube as kube_module
 from runestone_operator.publish.client_key import create_client_key, needs_key
 from runestone_operator.publish.kube import Kube
+from runestone_operator.publish.nats_user import NatsUsers
 from runestone_operator.publish.publisher import Publisher
 from runestone_operator.reconcile.publishing import Publishing
 from runestone_operator.reconcile.rotation import Rotation
@@ -179,7 +180,8 @@ async def test_a_smaller_bundle_leaves_no_shard_behind(
     kube: Kube, cluster: Cluster, namespace: str
 ) -> None:
     cache = Cache()
-    publisher = Publisher(kube, cache, Published(cache))
+    nats_users = NatsUsers(kube, cache, lambda: None)
+    publisher = Publisher(kube, cache, Published(cache), nats_users)
     large, small = encode(keys_of(8000)), encode(keys_of(10))
     assert len(large.shards) > 1
 
@@ -225,7 +227,13 @@ async def test_a_namespace_that_ends_in_the_middle_is_let_go(
     ):
         world.cache.put(build_view(kind, document))
     cluster.delete("Namespace", None, namespace)
-    publishing = Publishing(world, Rotation(world), deliver=lambda _: None, report=lambda _: None)
+    publishing = Publishing(
+        world,
+        Rotation(world),
+        deliver=lambda _: None,
+        report=lambda _: None,
+        account=lambda _: None,
+    )
 
     await publishing.run(namespace)
 

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from runestone_operator.errors import SettingsError
+from runestone_operator.nats.limits import AccountLimits
 from runestone_operator.settings import (
     Settings,
     SidecarSettings,
@@ -33,6 +34,13 @@ def test_everything_can_be_set() -> None:
         "RUNESTONE_WATCHDOG_SECONDS": "7",
         "RUNESTONE_POD_NAME": "operator-1",
         "RUNESTONE_LEASE_SECONDS": "20",
+        "RUNESTONE_NATS_ACCOUNTS_URL": "nats://one:4222, nats://two:4222",
+        "RUNESTONE_NATS_RESOLVER_DIR": "/jwt",
+        "RUNESTONE_NATS_DISK_BYTES": "2097152",
+        "RUNESTONE_NATS_MEMORY_BYTES": "1",
+        "RUNESTONE_NATS_STREAMS": "2",
+        "RUNESTONE_NATS_CONSUMERS": "3",
+        "RUNESTONE_NATS_CONNECTIONS": "4",
     }
     assert read_settings(env) == Settings(
         namespace="runestone-system",
@@ -48,6 +56,9 @@ def test_everything_can_be_set() -> None:
         watchdog_s=7,
         identity="operator-1",
         lease_s=20,
+        nats_urls=("nats://one:4222", "nats://two:4222"),
+        nats_folder="/jwt",
+        nats_limits=AccountLimits(2097152, 1, 2, 3, 4),
     )
 
 
@@ -62,6 +73,9 @@ def test_everything_can_be_set() -> None:
         ("RUNESTONE_RESYNC_SECONDS", "0"),
         ("RUNESTONE_CANARY_SECONDS", "nan"),
         ("RUNESTONE_OUTAGE_SECONDS", "10m"),
+        ("RUNESTONE_NATS_DISK_BYTES", "0"),
+        ("RUNESTONE_NATS_STREAMS", "-1"),
+        ("RUNESTONE_NATS_CONSUMERS", "many"),
     ],
     ids=lambda value: value or "empty",
 )

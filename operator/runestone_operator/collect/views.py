@@ -113,7 +113,7 @@ def _secret(head: _Head, body: Body) -> View:
         *head,
         facts=_facts(body.get("data") or {}),
         owner_uid=_controller(meta),
-        is_managed=_is_managed(meta),
+        is_managed=is_managed(meta),
         history=parse_history(meta) if _controller(meta, ApiKey.kind) else None,
     )
 
@@ -191,5 +191,5 @@ def _env_secrets(spec: Mapping[str, Any]) -> Iterator[str]:
         yield from (name for name in names if name.endswith(GENERATED_KEY_SUFFIX))
 
 
-def _is_managed(meta: Mapping[str, Any]) -> bool:
+def is_managed(meta: Mapping[str, Any]) -> bool:
     return (meta.get("labels") or {}).get(MANAGED_BY_LABEL) == MANAGED_BY

@@ -50,18 +50,18 @@ def index_content(bundle: Bundle) -> ConfigMapContent:
 
 
 def credentials_manifest(namespace: str, values: Mapping[str, bytes]) -> Manifest:
-    return {
-        "metadata": _metadata(namespace, CREDENTIALS_SECRET),
-        "type": "Opaque",
-        "data": {entry: _encoded(values[entry]) for entry in sorted(values)},
-    }
+    return secret_manifest(namespace, CREDENTIALS_SECRET, values)
 
 
 def overflow_key_manifest(namespace: str, value: bytes) -> Manifest:
+    return secret_manifest(namespace, OVERFLOW_KEY_SECRET, {OVERFLOW_KEY_ENTRY: value})
+
+
+def secret_manifest(namespace: str, name: str, values: Mapping[str, bytes]) -> Manifest:
     return {
-        "metadata": _metadata(namespace, OVERFLOW_KEY_SECRET),
+        "metadata": _metadata(namespace, name),
         "type": "Opaque",
-        "data": {OVERFLOW_KEY_ENTRY: _encoded(value)},
+        "data": {entry: _encoded(values[entry]) for entry in sorted(values)},
     }
 
 

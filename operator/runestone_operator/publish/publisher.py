@@ -7,7 +7,7 @@ refreshed half-way sees an index that does not fit, and keeps what it has.
 from collections.abc import Iterable, Mapping
 
 from runestone_contract.bundle import Bundle
-from runestone_contract.names import CREDENTIALS_SECRET, OVERFLOW_KEY_SECRET
+from runestone_contract.names import CREDENTIALS_SECRET, NATS_SECRET, OVERFLOW_KEY_SECRET
 from runestone_operator.collect.cache import Cache
 from runestone_operator.collect.published import CONFIG_MAP_NAMES, Published
 from runestone_operator.collect.views import View, build_view, secret_value
@@ -21,6 +21,7 @@ from runestone_operator.publish.manifests import (
     index_content,
     shard_contents,
 )
+from runestone_operator.publish.nats_user import NatsUsers
 from runestone_operator.publish.overflow_key import overflow_credential
 from runestone_operator.publish.parallel import for_each
 
@@ -28,10 +29,13 @@ Credentials = Mapping[str, SecretSource]
 
 
 class Publisher:
-    def __init__(self, kube: Kube, cache: Cache, published: Published) -> None:
+    def __init__(
+        self, kube: Kube, cache: Cache, published: Published, nats_users: NatsUsers
+    ) -> None:
         self._kube = kube
         self._cache = cache
         self._published = published
+        self._nats_users = nats_users
 
     async def publish(self, namespace: str, bundle: Bundle, credentials: Credentials) -> int:
         """How many objects were written. Raises StaleInputsError and KubeErrors."""
@@ -40,7 +44,9 @@ class Publisher:
         await for_each(stale, lambda shard: self._write(CONFIG_MAP, shard.manifest(namespace)))
         written = len(stale)
         overflow = await overflow_credential(self._kube, self._cache, namespace)
-        written += await self._publish_credentials(namespace, {**credentials, **overflow})
+        nats = await self._nats_users.credential(namespace)
+        everything = {**credentials, **overflow, **nats}
+        written += await self._publish_credentials(namespace, everything)
         if self._differs(namespace, index):
             await self._write(CONFIG_MAP, index.manifest(namespace))
             written += 1
@@ -56,6 +62,9 @@ class Publisher:
                     raise StaleInputsError(f"{kind.name}s of {namespace}")
         if self._cache.secret(namespace, OVERFLOW_KEY_SECRET) is not None:
             await self._delete_one(SECRET, namespace, OVERFLOW_KEY_SECRET)
+        user = self._cache.secret(namespace, NATS_SECRET)
+        if user is not None and user.is_managed:
+            await self._delete_one(SECRET, namespace, NATS_SECRET)
         await self._delete(namespace, CONFIG_MAP_NAMES)
         if self._published.credential_hashes(namespace) is not None:
             await self._delete_one(SECRET, namespace, CREDENTIALS_SECRET)

@@ -25,18 +25,31 @@ MarkAll = Callable[[Iterable[str]], None]
 
 
 class Publishing:
-    """Tells `deliver` and `report` for which namespaces there is now something to do."""
+    """Tells `deliver`, `report` and `account` for which namespaces there is now something to do."""
 
     def __init__(
-        self, world: World, rotation: Rotation, *, deliver: MarkAll, report: MarkAll
+        self,
+        world: World,
+        rotation: Rotation,
+        *,
+        deliver: MarkAll,
+        report: MarkAll,
+        account: MarkAll,
     ) -> None:
         self._world = world
-        self._publisher = Publisher(world.kube, world.cache, world.published)
+        self._publisher = Publisher(world.kube, world.cache, world.published, world.nats_users)
         self._rotation = rotation
         self._deliver = deliver
         self._report = report
+        self._account = account
 
     async def run(self, namespace: str) -> float | None:
+        try:
+            return await self._serve(namespace)
+        finally:
+            self._account([namespace])
+
+    async def _serve(self, namespace: str) -> float | None:
         if not self._world.is_served(namespace):
             self._forget(namespace)
             return None

@@ -1,4 +1,4 @@
-"""From what Kopf tells to passes over namespaces: publish, deliver, report.
+"""From what Kopf tells to passes over namespaces: publish, deliver, report, and account.
 
 Each has its own schedule, so that telling ten thousand resources how they are does not hold up
 the next configuration, and a sidecar that does not answer holds up neither.
@@ -14,6 +14,7 @@ from runestone_operator.collect.cache import Change
 from runestone_operator.collect.views import build_view
 from runestone_operator.kinds import Kind
 from runestone_operator.publish.sidecars import Sidecars
+from runestone_operator.reconcile.accounts import Accounts
 from runestone_operator.reconcile.delivery import Delivery
 from runestone_operator.reconcile.publishing import Publishing
 from runestone_operator.reconcile.reporting import Reporting
@@ -24,11 +25,13 @@ from runestone_operator.reconcile.state import World
 PUBLISH_PACE = Pace(quiet_s=0.1, cap_s=1.0, parallel=4)
 DELIVER_PACE = Pace(quiet_s=0.02, cap_s=0.2, parallel=16)
 REPORT_PACE = Pace(quiet_s=0.05, cap_s=0.5, parallel=8)
+ACCOUNT_PACE = Pace(quiet_s=0.02, cap_s=0.2, parallel=4)
 
 
 class Reconciler:
-    def __init__(self, world: World, sidecars: Sidecars) -> None:
+    def __init__(self, world: World, sidecars: Sidecars, accounts: Accounts | None = None) -> None:
         self._world = world
+        self._accounts = accounts
         self._report = self._schedule("report", Reporting(world).run, REPORT_PACE)
         self._rotation = rotation = Rotation(world)
         delivery = Delivery(
@@ -36,26 +39,37 @@ class Reconciler:
         )
         self._deliver = self._schedule("deliver", delivery.run, DELIVER_PACE)
         publishing = Publishing(
-            world, rotation, deliver=self._mark_deliver, report=self._mark_report
+            world,
+            rotation,
+            deliver=self._mark_deliver,
+            report=self._mark_report,
+            account=self._note_account,
         )
         self._publish = self._schedule("publish", publishing.run, PUBLISH_PACE)
+        self._schedules = [self._publish, self._deliver, self._report]
+        if accounts is not None:
+            account = self._schedule("account", accounts.run, ACCOUNT_PACE)
+            accounts.mark = account.mark
+            self._schedules.append(account)
 
     async def serve(self) -> None:
         """Until cancelled. To be begun when everything is known: what is missing counts as gone."""
         async with asyncio.TaskGroup() as tasks:
-            for schedule in (self._publish, self._deliver, self._report):
+            for schedule in self._schedules:
                 tasks.create_task(schedule.serve())
 
     async def lead(self) -> None:
         """As `serve`, having known nothing of what another operator has done before."""
         self._world.forget_all()
         self._rotation.forget_all()
+        if self._accounts is not None:
+            self._accounts.forget_all()
         self._mark_publish(self._world.cache.occupied_namespaces())
         await self.serve()
 
     async def drain(self) -> None:
         """Let the passes that run come to their end, and begin no other."""
-        for schedule in (self._publish, self._deliver, self._report):
+        for schedule in self._schedules:
             await schedule.drain()
 
     def seen(self, kind: Kind, body: Mapping[str, Any]) -> None:
@@ -75,6 +89,14 @@ class Reconciler:
         self._mark_publish(concerned.compile)
         self._mark_deliver(concerned.deliver)
         self._mark_report(concerned.report)
+
+    def publish_all(self) -> None:
+        """What concerns every namespace has changed."""
+        self._mark_publish(self._world.cache.resource_namespaces())
+
+    def _note_account(self, namespaces: Iterable[str]) -> None:
+        if self._accounts is not None:
+            self._accounts.note(namespaces)
 
     def _mark_publish(self, namespaces: Iterable[str]) -> None:
         for namespace in namespaces:

@@ -14,7 +14,9 @@ from runestone_operator.compiler.inputs import Inputs
 from runestone_operator.compiler.verdicts import Kind, ResourceRef, Verdict
 from runestone_operator.errors import KubeError
 from runestone_operator.metrics import Metrics
+from runestone_operator.nats.trust import Trust
 from runestone_operator.publish.kube import Kube
+from runestone_operator.publish.nats_user import NatsUsers
 from runestone_operator.reconcile.fleet import Fleet
 
 
@@ -40,13 +42,16 @@ class World:
     kube: Kube
     cache: Cache
     metrics: Metrics
+    trust: Callable[[], Trust | None] = lambda: None  # what we sign for NATS with, if we do
     published: Published = field(init=False)
+    nats_users: NatsUsers = field(init=False)
     fleet: Fleet = field(default_factory=Fleet)
     states: dict[str, NamespaceState] = field(default_factory=dict)
     now_s: Callable[[], float] = time.time  # by the clock on the wall
 
     def __post_init__(self) -> None:
         self.published = Published(self.cache)
+        self.nats_users = NatsUsers(self.kube, self.cache, self.trust)
 
     def is_served(self, namespace: str) -> bool:
         """Whether anything can be written there; a namespace that is ending takes no more."""
@@ -62,6 +67,7 @@ class World:
         self.states.pop(namespace, None)
         self.fleet.forget(namespace)
         self.published.forget(namespace)
+        self.nats_users.forget(namespace)
 
 
 def generations_of(inputs: Inputs) -> dict[ResourceRef, int]:
