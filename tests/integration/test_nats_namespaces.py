@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from runestone_contract.config import Config, Key, PolicyOverflow
 from runestone_contract.names import NATS_CREDENTIALS, OVERFLOW_KEY_ENTRY
+from runestone_operator.nats.creds import read_user
 from runestone_operator.nats.nkeys import KeyPair, Role
 from runestone_operator.nats.trust import Home, Trust
 from runestone_testing import bundles
@@ -91,7 +92,11 @@ async def two_teams(folder: Path) -> AsyncIterator[World]:
             provider = await outer.enter_async_context(Provider(_answer_of(name)))
             root = folder / name
             root.mkdir()
-            env = {"NATS_URL": nats.url, "RUNESTONE_JOBS_SILENCE_SECONDS": str(SILENCE_S)}
+            env = {
+                "LOG_LEVEL": "debug",
+                "NATS_URL": nats.url,
+                "RUNESTONE_JOBS_SILENCE_SECONDS": str(SILENCE_S),
+            }
             credentials = await open_account(nats, trust, home)
             running = outer.enter_context(ExitStack())
             teams.append(
@@ -117,6 +122,16 @@ def _answer_of(name: str) -> Callable[[Request], Script]:
         return json_reply(ANSWER | {"id": f"chatcmpl-{name}"})
 
     return answer
+
+
+def logs(folder: Path) -> str:
+    return "".join(path.read_text() for path in folder.glob("*/sidecar-*.log"))
+
+
+def seed_of(credentials: bytes) -> str:
+    user = read_user(credentials)
+    assert user is not None
+    return user.seed
 
 
 async def test_P16_equal_names_in_two_namespaces_do_not_meet(tmp_path: Path) -> None:
@@ -149,3 +164,7 @@ async def test_P16_equal_names_in_two_namespaces_do_not_meet(tmp_path: Path) -> 
         for number in range(2):
             await until(lambda number=number: shop.tells(ids[0], number))  # type: ignore[misc]
         assert (await bank.job(ids[0]))["status"] == "succeeded"
+
+        told = logs(tmp_path)
+        assert "connected to NATS" in told
+        assert not any(seed_of(each.nats_credentials) in told for each in (shop, bank))

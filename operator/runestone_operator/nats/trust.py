@@ -15,6 +15,9 @@ from runestone_operator.nats.nkeys import KeyPair, Role
 from runestone_operator.nats.permissions import sidecar_permissions
 
 VERSION: Final = 2  # of NATS's tokens
+# Of a user's token. It is always the same, so that the token follows from the user; without any, a
+# server takes the token for a revoked one whenever its account is changed.
+ISSUED_AT_S: Final = 1
 NO_LIMIT: Final = -1
 TAG: Final = "runestone"
 _NAMESPACE: Final = "namespace:"
@@ -74,8 +77,7 @@ class Trust:
     def system_user_token(self) -> str:
         allowed = {"pub": {"allow": list(_TO_SYSTEM)}, "sub": {"allow": ["_INBOX.>"]}}
         facts = _typed("user", **allowed, **_UNBOUNDED)
-        claims = {"sub": self.system_user().public, "name": "runestone-operator", "nats": facts}
-        return tokens.encode(self.system, claims)
+        return tokens.encode(self.system, _user(self.system_user(), "runestone-operator", facts))
 
     # -- a namespace --
 
@@ -92,8 +94,8 @@ class Trust:
 
     def _credentials(self, home: Home, user: KeyPair) -> bytes:
         facts = _typed("user", issuer_account=self.account(home).public)
-        claims = {"sub": user.public, "name": "sidecar", "nats": facts}
-        return creds.render(tokens.encode(self._signer(home, user.public), claims), user)
+        token = tokens.encode(self._signer(home, user.public), _user(user, "sidecar", facts))
+        return creds.render(token, user)
 
     def account_claims(self, home: Home, user: str, limits: AccountLimits) -> dict[str, Any]:
         """Nobody but this user gets in, and nothing goes out or comes in by export or import."""
@@ -141,6 +143,10 @@ def home_of(claims: tokens.Claims) -> Home | None:
     if TAG not in tags or len(names) != 1 or len(uids) != 1:
         return None
     return Home(names[0], uids[0])
+
+
+def _user(user: KeyPair, name: str, facts: tokens.Claims) -> tokens.Claims:
+    return {"sub": user.public, "name": name, "iat": ISSUED_AT_S, "nats": facts}
 
 
 def _typed(type_: str, **facts: Any) -> dict[str, Any]:

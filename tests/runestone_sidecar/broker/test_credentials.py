@@ -72,3 +72,11 @@ def test_what_is_no_seed_of_a_user_is_refused(tmp_path: Path, seed: str) -> None
 def test_a_file_without_a_jwt_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BadCredentials):
         credentials(tmp_path, "").jwt()
+
+
+def test_those_that_nobody_named_need_not_be_there(tmp_path: Path) -> None:
+    path = tmp_path / "nats.creds"
+    found, named = Credentials(path, required=False), Credentials(path)
+    assert (found.are_there, named.are_there) == (False, True)
+    path.write_text("")
+    assert (found.are_there, named.are_there) == (True, True)

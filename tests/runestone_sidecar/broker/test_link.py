@@ -11,11 +11,16 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from runestone_operator.nats.nkeys import KeyPair, Role
+from runestone_operator.nats.trust import Home, Trust
+from runestone_sidecar.broker.credentials import Credentials
 from runestone_sidecar.broker.link import Link
 from runestone_testing.nats import NatsServer, nats_server
+from runestone_testing.nats_accounts import TrustingNats, open_account
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
+    from pathlib import Path
 
 DEADLINE_S = 30
 
@@ -116,3 +121,23 @@ async def test_the_url_may_hold_what_lets_us_in(
     (warning,) = warnings(caplog)
     assert "it does not accept our credentials" in warning
     assert "abcdef" not in caplog.text
+
+
+async def test_credentials_that_come_later_are_used_with_the_next_connection(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Before, there are none: as with a server that asks for none."""
+    trust = Trust(KeyPair.generate(Role.OPERATOR))
+    server, path = TrustingNats(tmp_path).trust(trust), tmp_path / "nats.creds"
+    server.start()
+    try:
+        issued = await open_account(server, trust, Home("shop", "uid"))
+        async with running(Link((server.url,), Credentials(path, required=False))) as link:
+            await until(lambda: bool(warnings(caplog)))
+            assert not link.is_up
+            path.write_bytes(issued)
+            await until(lambda: link.is_up)
+    finally:
+        server.stop()
+    (warning,) = warnings(caplog)
+    assert "it does not accept our credentials" in warning
