@@ -26,8 +26,6 @@ CLUSTER_WIDE = {
     "ValidatingAdmissionPolicy",
     "ValidatingAdmissionPolicyBinding",
     "ValidatingWebhookConfiguration",
-    "ValidatingAdmissionPolicy",
-    "ValidatingAdmissionPolicyBinding",
 }
 # Made by the operator, or by whoever gave its name as a value.
 MADE_ELSEWHERE = {
