@@ -112,10 +112,18 @@ class Limits(Wire):
     budget: Budget | None = None
 
 
+class Webhooks(Wire):
+    """Where what became of a Key's jobs may be posted."""
+
+    allowed_urls: tuple[str, ...] = ()  # with `*`, as the ApiKey's field says
+    secret: str | None = None  # entry of the credentials directory to sign with; None: unusable
+
+
 class KeyOverflow(Wire):
     """What happens to a request that finds a limit of its Key reached."""
 
     mode: str = "OnRequest"  # "Always" | "Wait" | "Never"; one that is not known: refused
+    webhooks: Webhooks | None = None
 
 
 class Key(Wire):

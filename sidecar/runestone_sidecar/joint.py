@@ -22,6 +22,7 @@ from runestone_sidecar.config.holder import Holder
 from runestone_sidecar.edge.exchange import Exchanges
 from runestone_sidecar.edge.generate import SURFACES
 from runestone_sidecar.overflow.service import Overflow, Terms, Work, build_overflow
+from runestone_sidecar.overflow.webhooks.guard import Guard
 from runestone_sidecar.pipeline.execute import Executor
 from runestone_sidecar.settings import Settings
 from runestone_sidecar.telemetry.register import Register
@@ -63,6 +64,12 @@ class Joint:
             silence_s=settings.jobs_silence_s,
             replicas=settings.nats_replicas,
             monitor=Monitor(settings.nats_monitor_urls),
+            webhooks_at_once=settings.webhooks_at_once,
+            guard=Guard(
+                allowed=settings.webhook_allow,
+                denied=settings.webhook_deny,
+                own_ports=frozenset({settings.port, settings.health_port}),
+            ),
         )
         return build_overflow(self.link, work, self.registry, terms)
 

@@ -3,10 +3,13 @@
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Any, Final
 
 from runestone_contract.names import API_PORT, HEALTH_PORT
+
+Network = IPv4Network | IPv6Network
 
 LOG_LEVELS = ("debug", "info", "warning", "error")
 
@@ -47,6 +50,9 @@ class Settings:
     jobs_at_once: int = 16
     jobs_max_bytes: int = 256 * 1024 * 1024
     jobs_silence_s: float = 30.0
+    webhooks_at_once: int = 16
+    webhook_allow: tuple[Network, ...] = ()  # of the special ones, that they may be sent to
+    webhook_deny: tuple[Network, ...] = ()
     auth_plugins: tuple[str, ...] = ()  # entry points of `runestone.auth`, in the order asked
 
 
@@ -133,6 +139,12 @@ NUMBERS: Final = {
     "jobs_at_once": Number(
         "RUNESTONE_JOBS_AT_ONCE", 0, 1000, "the most jobs that this sidecar runs; 0: none"
     ),
+    "webhooks_at_once": Number(
+        "RUNESTONE_WEBHOOKS_AT_ONCE",
+        0,
+        1000,
+        "the most webhooks that this sidecar delivers at once, a fourth of one key; 0: none",
+    ),
     "jobs_silence_s": Number(
         "RUNESTONE_JOBS_SILENCE_SECONDS",
         1,
@@ -143,7 +155,8 @@ NUMBERS: Final = {
         "RUNESTONE_JOBS_MAX_BYTES",
         1 << 16,
         1 << 40,
-        "the most bytes that the namespace's queued requests take in NATS, and their results again",
+        "the most bytes that the namespace's queued requests take in NATS, their results again, and"
+        " undelivered webhooks half as many",
     ),
 }
 
@@ -183,6 +196,16 @@ TEXTS: Final = {
         "NATS_MONITOR_URL",
         "",
         "the NATS servers' monitoring ports, which tell whether they sync what they acknowledge",
+    ),
+    "webhook_allow": Text(
+        "RUNESTONE_WEBHOOK_ALLOW_CIDRS",
+        "",
+        "networks that webhooks may be sent to though they are private or loopback",
+    ),
+    "webhook_deny": Text(
+        "RUNESTONE_WEBHOOK_DENY_CIDRS",
+        "",
+        "networks that webhooks are never sent to, pods' and services' where these are not private",
     ),
     "auth_plugins": Text(
         "RUNESTONE_AUTH",
@@ -227,6 +250,8 @@ def read_settings(env: Mapping[str, str] = os.environ) -> Settings:
         nats_monitor_urls=tuple(texts["nats_monitor_urls"].replace(",", " ").split()),
         auth_plugins=tuple(texts["auth_plugins"].replace(",", " ").split()),
         log_level=level,
+        webhook_allow=_read_networks("webhook_allow", texts),
+        webhook_deny=(*_read_networks("webhook_deny", texts), *_api_servers(env)),
         **numbers,
     )
 
@@ -239,6 +264,24 @@ def render_help() -> str:
         shown.append((number.variable, number.text, f"{defaults[field]:.0f}"))
     width = max(len(variable) for variable, _, _ in shown)
     return "".join(f"  {name:{width}}  {text} ({default})\n" for name, text, default in shown)
+
+
+def _read_networks(field: str, texts: Mapping[str, str]) -> tuple[Network, ...]:
+    words = texts[field].replace(",", " ").split()
+    try:
+        return tuple(map(ip_network, words))
+    except ValueError as error:
+        raise SettingsError(
+            f"{TEXTS[field].variable} must be networks such as 10.96.0.0/12, not {texts[field]!r}"
+        ) from error
+
+
+def _api_servers(env: Mapping[str, str]) -> tuple[Network, ...]:
+    """What a pod in Kubernetes is told of it."""
+    try:
+        return (ip_network(env["KUBERNETES_SERVICE_HOST"]),)
+    except (KeyError, ValueError):
+        return ()
 
 
 def _read_number(text: str, number: Number) -> int:

@@ -59,6 +59,7 @@ def build_principal(key: wire.Key) -> Principal:
         service_accounts=key.service_accounts,
         limits=key.limits if key.limits != wire.Limits() else None,
         overflow=key.overflow.mode,
+        webhooks=key.overflow.webhooks,
         is_admin="Admin" in key.roles,
     )
 
@@ -216,6 +217,7 @@ def assemble(  # noqa: PLR0913  (the parts of a Snapshot, each by name)
     keys: Mapping[str, Principal],
     service_accounts: Mapping[str, Principal],
     overflow_key: str | None = None,
+    webhook_secrets: Mapping[str, str] | None = None,
 ) -> Snapshot:
     pools_by_id = {pool.id: pool for pool in pools}
     by_id = {policy.id: build_policy(policy, pools_by_id) for policy in policies}
@@ -229,5 +231,6 @@ def assemble(  # noqa: PLR0913  (the parts of a Snapshot, each by name)
         policies=by_id,
         has_tenants=len({key.tenant for key in (*keys.values(), *service_accounts.values())}) > 1,
         overflow_key=overflow_key,
+        webhook_secrets=webhook_secrets or {},
         default_policy=next((policy for policy in by_id.values() if policy.default), None),
     )

@@ -93,6 +93,11 @@ class Loader:
             keys=parts.keys,
             service_accounts=parts.service_accounts,
             overflow_key=credentials.values.get(OVERFLOW_KEY_ENTRY),
+            webhook_secrets={
+                name: value
+                for name, value in credentials.values.items()
+                if name in parts.webhook_entries
+            },
         )
         self._built = built
         return snapshot
@@ -123,9 +128,12 @@ class Parts:
     policies: list[Policy] = field(default_factory=list)
     keys: dict[str, Principal] = field(default_factory=dict)
     service_accounts: dict[str, Principal] = field(default_factory=dict)
+    webhook_entries: set[str] = field(default_factory=set)  # of the credentials
 
     def add(self, item: Built) -> None:
         if isinstance(item, Principal):
+            if item.webhooks is not None and item.webhooks.secret is not None:
+                self.webhook_entries.add(item.webhooks.secret)
             for sha256 in item.hashes:
                 self.keys[sha256] = item
             for name in item.service_accounts:

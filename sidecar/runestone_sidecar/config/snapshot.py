@@ -18,6 +18,7 @@ from runestone_contract.config import (
     PolicyOverflow,
     Prices,
     Retry,
+    Webhooks,
 )
 from runestone_contract.names import HEADER_MODEL, HEADER_PROVIDER
 from runestone_sidecar.upstream.dialects.base import Dialect, ModelTarget
@@ -125,6 +126,7 @@ class Principal:
     service_accounts: tuple[str, ...]
     limits: Limits | None  # None: none at all
     overflow: str = "OnRequest"  # see KeyOverflow.mode
+    webhooks: Webhooks | None = None
     is_admin: bool = False
 
     def allows(self, model: str) -> bool:
@@ -143,11 +145,17 @@ class Snapshot:
     default_policy: Policy | None = None
     has_tenants: bool = False  # keys of more than one
     overflow_key: str | None = field(default=None, repr=False)  # what jobs are sealed with
+    webhook_secrets: Mapping[str, str] = field(default_factory=dict, repr=False)  # by entry
 
     def policy_of(self, principal: Principal) -> Policy | None:
         if principal.policy is None:
             return self.default_policy
         return self.policies.get(principal.policy)
+
+    def webhook_secret_of(self, principal: Principal) -> str | None:
+        """None where it has none, or its Secret is missing."""
+        entry = principal.webhooks.secret if principal.webhooks else None
+        return self.webhook_secrets.get(entry) if entry else None
 
     def providers(self) -> list[Provider]:
         return [provider for pool in self.pools.values() for provider in pool.providers]

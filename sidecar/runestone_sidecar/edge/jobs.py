@@ -2,20 +2,12 @@
 
 import math
 from dataclasses import dataclass
-from typing import Any, Final, Protocol
-
-import orjson
+from typing import Final, Protocol
 
 from runestone_sidecar.admit.waiting import WAIT
 from runestone_sidecar.config.snapshot import Principal
 from runestone_sidecar.edge.exchange import Caller
-from runestone_sidecar.edge.jobs_admin import (
-    NAMESPACE,
-    JobsAdmin,
-    error_of,
-    parameters,
-    summary,
-)
+from runestone_sidecar.edge.jobs_admin import NAMESPACE, JobsAdmin, parameters
 from runestone_sidecar.edge.request import Receive, Scope, Send, header
 from runestone_sidecar.edge.respond import send_json
 from runestone_sidecar.errors import (
@@ -27,7 +19,8 @@ from runestone_sidecar.errors import (
     QueueFull,
     QueueUnavailable,
 )
-from runestone_sidecar.pipeline.jobs import Accepted, Job, Submission
+from runestone_sidecar.pipeline.job_object import job_object, job_summary
+from runestone_sidecar.pipeline.jobs import WEBHOOK_HEADER, Accepted, Job, Submission
 from runestone_sidecar.pipeline.plan import Record
 from runestone_sidecar.telemetry.events import EventType
 
@@ -35,6 +28,9 @@ PATH: Final = "/v1/jobs"
 LONGEST_WAIT_S: Final = 60
 LONGEST_KEY: Final = 255
 IDEMPOTENCY_KEY: Final = b"idempotency-key"
+
+_WEBHOOK_HEADER: Final = WEBHOOK_HEADER.lower().encode()
+_WEBHOOKS_OWN: Final = b"webhook-"
 
 ALWAYS: Final = "Always"
 MAY_ASK: Final = frozenset({"OnRequest", ALWAYS, WAIT})
@@ -139,6 +135,7 @@ def submission_of(
         raise BadRequest(
             f"Idempotency-Key must have 1 to {LONGEST_KEY} characters.", param="Idempotency-Key"
         )
+    webhook_url = _webhook_url(scope)
     policy = caller.snapshot.policy_of(caller.principal)
     assert policy is not None  # the request was routed by it
     return Submission(
@@ -152,14 +149,31 @@ def submission_of(
         body=body,
         idempotency_key=None if key is None else key.decode("latin-1"),
         wait_s=wait_s,
+        webhook_url=webhook_url,
     )
+
+
+def _webhook_url(scope: Scope) -> str | None:
+    """Raises BadRequest. What signs and names a webhook is ours alone: a client that sends it means
+    something that will not happen."""
+    given = [value for name, value in scope["headers"] if name == _WEBHOOK_HEADER]
+    if not given:
+        return None
+    if len(given) > 1:
+        raise BadRequest("There can be one webhook.", param=WEBHOOK_HEADER)
+    for name, _ in scope["headers"]:
+        if name.startswith(_WEBHOOKS_OWN):
+            raise BadRequest(
+                "Headers of a webhook are set by the gateway.", param=name.decode("latin-1")
+            )
+    return str(given[0].decode("latin-1"))
 
 
 async def send_accepted(send: Send, record: Record, accepted: Accepted, *, asked: bool) -> None:
     job = accepted.job
     if accepted.position:  # else it was before
         record.events.emit(EventType.OVERFLOW_ENQUEUE, record)
-    value = summary(job) | {"position": accepted.position, "eta_seconds": accepted.eta_s}
+    value = job_summary(job) | {"position": accepted.position, "eta_seconds": accepted.eta_s}
     lines = f"location: {PATH}/{job.id}\r\n".encode()
     if asked:
         lines += b"preference-applied: respond-async\r\n"
@@ -199,7 +213,7 @@ class Jobs:
 
     async def _list(self, send: Send, record: Record, caller: Caller) -> None:
         jobs = await self.desk.list(caller.principal)
-        await send_json(send, record, {"object": "list", "data": [_whole(job) for job in jobs]})
+        await send_json(send, record, {"object": "list", "data": [job_object(job) for job in jobs]})
 
     async def _show(
         self, scope: Scope, send: Send, record: Record, caller: Caller, job_id: str
@@ -212,7 +226,7 @@ class Jobs:
                 raise
             await self.admin.show(send, record, job_id, wait_s)
             return
-        await send_json(send, record, _whole(job))
+        await send_json(send, record, job_object(job))
 
     async def _cancel(self, send: Send, record: Record, caller: Caller, job_id: str) -> None:
         try:
@@ -222,7 +236,7 @@ class Jobs:
                 raise
             await self.admin.cancel(send, record, job_id)
             return
-        await send_json(send, record, _whole(job))
+        await send_json(send, record, job_object(job))
 
 
 def _asks_for_all(scope: Scope) -> bool:
@@ -245,19 +259,3 @@ def _wait_s(scope: Scope) -> int:
             f"wait must be a whole number of seconds, {LONGEST_WAIT_S} at most.", param="wait"
         )
     return int(text)
-
-
-def _whole(job: Job) -> dict[str, Any]:
-    """With `response` and `error` as a line of an OpenAI batch's output has them."""
-    response = job.response
-    return summary(job) | {
-        "finished_at": job.finished_s,
-        "attempts": job.attempts,
-        "response": response
-        and {
-            "status_code": response.status,
-            "request_id": response.request_id,
-            "body": orjson.Fragment(response.body),
-        },
-        "error": error_of(job),
-    }

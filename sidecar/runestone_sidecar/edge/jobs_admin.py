@@ -11,7 +11,8 @@ from runestone_sidecar.edge.exchange import Caller
 from runestone_sidecar.edge.request import Scope, Send
 from runestone_sidecar.edge.respond import send_json
 from runestone_sidecar.errors import BadRequest, PermissionDenied
-from runestone_sidecar.pipeline.jobs import Job, JobEntry, JobPage, JobQuery
+from runestone_sidecar.pipeline.job_object import job_error, job_summary
+from runestone_sidecar.pipeline.jobs import JobEntry, JobPage, JobQuery
 from runestone_sidecar.pipeline.plan import Record
 
 NAMESPACE: Final = "namespace"
@@ -76,22 +77,9 @@ def check_admin(caller: Caller) -> None:
         raise PermissionDenied("This is for API keys with the role Admin.")
 
 
-def summary(job: Job) -> dict[str, Any]:
-    return {
-        "id": job.id,
-        "object": "runestone.job",
-        "status": job.status,
-        "created_at": job.created_s,
-    }
-
-
-def error_of(job: Job) -> dict[str, str] | None:
-    return {"code": job.error, "message": _MESSAGES.get(job.error, _OTHER)} if job.error else None
-
-
 def entry(found: JobEntry) -> dict[str, Any]:
     job = found.job
-    return summary(job) | {
+    return job_summary(job) | {
         "finished_at": job.finished_s,
         "expires_at": found.expires_s if job.status == "queued" else None,
         "attempts": job.attempts,
@@ -100,7 +88,7 @@ def entry(found: JobEntry) -> dict[str, Any]:
         "api_key": found.api_key,
         "tenant": found.tenant,
         "retryable": found.can_run_anew,
-        "error": error_of(job),
+        "error": job_error(job),
     }
 
 
@@ -164,15 +152,3 @@ def _seconds(given: Mapping[str, str], name: str) -> int | None:
 
 def _listed(words: frozenset[str]) -> str:
     return ", ".join(sorted(words))
-
-
-_OTHER: Final = "The last attempt failed; where there is a response, its body says more."
-_MESSAGES: Final = {
-    "attempts_exhausted": "No attempt came to an end: whoever ran it died each time.",
-    "cancelled_by_admin": "The job was cancelled by an administrator.",
-    "cancelled_by_client": "The job was cancelled.",
-    "key_revoked": "The API key was revoked, disabled, or has expired since.",
-    "max_age_reached": "The job's turn did not come in time.",
-    "sidecar_stopped": "The sidecar that ran it was stopped; another one takes it.",
-    "unreadable": "The request that was kept cannot be read any more.",
-}

@@ -12,9 +12,10 @@ from runestone_sidecar.config.snapshot import Principal, Snapshot
 from runestone_sidecar.overflow.desk import answering, ended_within
 from runestone_sidecar.overflow.metrics import OverflowMetrics
 from runestone_sidecar.overflow.moves import Moves, find
-from runestone_sidecar.overflow.record import JobRecord, now_ms
+from runestone_sidecar.overflow.record import DUE, JobRecord, now_ms
 from runestone_sidecar.overflow.space import Space
 from runestone_sidecar.overflow.store import Kept, Store
+from runestone_sidecar.overflow.webhooks.outbox import Outbox
 from runestone_sidecar.pipeline.jobs import JobEntry, JobPage, JobQuery
 
 LOOKED_AT: Final = 2_000  # records, in one call
@@ -49,6 +50,7 @@ class Administration:
     space: Space
     metrics: OverflowMetrics
     owners: Owners
+    outbox: Outbox
     looked_at: int = LOOKED_AT
 
     async def show(self, job_id: str, wait_s: float) -> JobEntry:
@@ -73,14 +75,14 @@ class Administration:
 
     async def cancel(self, job_id: str) -> JobEntry:
         with answering(self.space) as store:
-            moves = Moves(store, self.metrics)
+            moves = Moves(store, self.metrics, self.outbox)
             kept = await moves.cancel(ANYBODY, job_id, "cancelled_by_admin")
             return self._entry(store, kept.owner, kept.record)
 
     async def retry(self, job_id: str) -> JobEntry:
         """Raises JobConflict where it cannot be tried anew."""
         with answering(self.space) as store:
-            kept = await Moves(store, self.metrics).run_anew(ANYBODY, job_id)
+            kept = await Moves(store, self.metrics, self.outbox).run_anew(ANYBODY, job_id)
             return self._entry(store, kept.owner, kept.record)
 
     async def purge(self, query: JobQuery) -> JobPage:
@@ -142,8 +144,10 @@ class Administration:
 
 
 async def _erase(store: Store, kept: Kept) -> bool:
-    """One that has ended, by its time at least."""
+    """One that has ended, by its time at least. One whose webhook is due stays until it is not."""
     message = None
+    if kept.record.webhook == DUE:
+        return False
     if not kept.record.has_ended:
         if not kept.record.is_late():
             return False

@@ -23,6 +23,7 @@ from runestone_sidecar.overflow.attempt import Attempt, Tools
 from runestone_sidecar.overflow.envelope import Envelope, decode_request
 from runestone_sidecar.overflow.metrics import EXHAUSTED
 from runestone_sidecar.overflow.names import Brought, read_message_id
+from runestone_sidecar.overflow.principals import Principals
 from runestone_sidecar.overflow.record import (
     CANCELLED,
     EXPIRED,
@@ -66,9 +67,8 @@ class Admission:
     limiter: Limiter
     surfaces: Mapping[str, Surface]  # by path
     tools: Tools
+    principals: Principals
     worker: str = field(default_factory=lambda: secrets.token_hex(8))
-    _indexed: Snapshot | None = None
-    _by_id: dict[str, Principal] = field(default_factory=dict)
 
     async def admit(self, store: Store, owner: str, delivery: Delivery) -> Admitted | float:
         """A job to run; or for how many seconds there is no room for those of its key (0: this one
@@ -81,7 +81,8 @@ class Admission:
         if kept is not None and brought is not None:
             kept = _as_promised(kept, brought)
         if kept is None or kept.record.has_ended or kept.record.seq not in {0, delivery.seq}:
-            await store.streams.ack(delivery)  # nobody waits for it, or another message brings it
+            # Nobody waits for it, or another message brings it.
+            await self.tools.outbox.close(store, owner, delivery, kept.record if kept else None)
             return 0.0
         job_id = kept.record.id
         if delivery.delivered > 1:
@@ -89,12 +90,12 @@ class Admission:
         if (end := _end_of(kept.record)) is not None:
             return await self._end(store, owner, delivery, kept, *end)
         try:
-            envelope = decode_request(store.open_request(job_id, delivery))
+            envelope = decode_request(store.open_request(job_id, delivery.data))
         except Unreadable:
             return await self._end(store, owner, delivery, kept, FAILED, UNREADABLE)
         snapshot = self.holder.current
         assert snapshot is not None  # else there were no store
-        principal = self._principal(snapshot, envelope.key_id)
+        principal = self._principal(envelope.key_id)
         if principal is None:
             return await self._end(store, owner, delivery, kept, CANCELLED, "key_revoked")
         return await self._begin(
@@ -197,7 +198,7 @@ class Admission:
         if error == EXHAUSTED:
             self.tools.metrics.dead_letters.labels(error).inc()
             self.tools.events.emit(EventType.OVERFLOW_DEAD_LETTER, reason=error)
-        await store.streams.ack(delivery)
+        await self.tools.outbox.close(store, owner, delivery, ended)
         return 0.0
 
     def _record_of(self, asked: "_Asked", surface: Surface | None) -> Record:
@@ -215,16 +216,9 @@ class Admission:
             record.surface = surface
         return record
 
-    def _principal(self, snapshot: Snapshot, key_id: str) -> Principal | None:
+    def _principal(self, key_id: str) -> Principal | None:
         """None where it would not be let in now."""
-        if self._indexed is not snapshot:
-            self._by_id = {
-                found.id: found
-                for by in (snapshot.keys, snapshot.service_accounts)
-                for found in by.values()
-            }
-            self._indexed = snapshot
-        found = self._by_id.get(key_id)
+        found = self.principals.find(key_id)
         with contextlib.suppress(Unauthorized):
             return usable(found, time.time()) if found else None
         return None

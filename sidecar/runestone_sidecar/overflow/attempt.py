@@ -26,6 +26,7 @@ from runestone_sidecar.overflow.envelope import encode_result
 from runestone_sidecar.overflow.metrics import OverflowMetrics, reason_of
 from runestone_sidecar.overflow.record import FAILED, RETRYING, SUCCEEDED
 from runestone_sidecar.overflow.store import Kept, Store
+from runestone_sidecar.overflow.webhooks.outbox import Outbox
 from runestone_sidecar.pipeline.execute import Executor, StreamedReply
 from runestone_sidecar.pipeline.jobs import JobResponse
 from runestone_sidecar.pipeline.plan import CANCELLED_STATUS, Plan, Record
@@ -51,6 +52,7 @@ class Tools:
     close: Callable[[Record], None]  # settles, counts and logs, as for any request
     events: Events
     rng: random.Random
+    outbox: Outbox
     took: Callable[[float], None]
 
 
@@ -247,7 +249,7 @@ class Attempt:
 
     async def _acknowledge(self) -> None:
         with contextlib.suppress(BrokerError):  # it comes again, and is found to have ended
-            await self.store.streams.ack(self.delivery)
+            await self.tools.outbox.close(self.store, self.owner, self.delivery, self.mine.record)
 
     async def _give_back(self) -> None:
         """This sidecar stops: another one takes it now, not when the ack wait is over."""

@@ -18,6 +18,7 @@ from runestone_sidecar.overflow.record import JobRecord
 from runestone_sidecar.overflow.seal import Unreadable
 from runestone_sidecar.overflow.space import Space
 from runestone_sidecar.overflow.store import Store
+from runestone_sidecar.overflow.webhooks.outbox import Outbox
 from runestone_sidecar.pipeline.jobs import Accepted, Job, Submission
 
 LISTED: Final = 100
@@ -29,6 +30,7 @@ class Desk:
     space: Space
     publisher: Publisher
     metrics: OverflowMetrics
+    outbox: Outbox
 
     @property
     def is_open(self) -> bool:
@@ -63,7 +65,8 @@ class Desk:
     async def cancel(self, principal: Principal, job_id: str) -> Job:
         """What has ended stays as it is. Whoever runs it hears of it, and stops."""
         with answering(self.space) as store:
-            owner, moves = store.owner_of(principal.id), Moves(store, self.metrics)
+            owner = store.owner_of(principal.id)
+            moves = Moves(store, self.metrics, self.outbox)
             kept = await moves.cancel(owner, job_id, "cancelled_by_client")
             return await _shown(store, owner, kept.record)
 

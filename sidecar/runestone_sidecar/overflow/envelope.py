@@ -7,7 +7,7 @@ from typing import Any, Final
 import orjson
 
 from runestone_sidecar.overflow.seal import Unreadable
-from runestone_sidecar.pipeline.jobs import JobResponse, Submission
+from runestone_sidecar.pipeline.jobs import WEBHOOK_HEADER, JobResponse, Submission
 from runestone_sidecar.telemetry.trace_context import (
     NO_TRACE,
     PARENT,
@@ -20,6 +20,7 @@ VERSION: Final = 1
 # What proves who asks is not kept: the job runs by the key's id.
 SECRET_HEADERS: Final = frozenset(
     {"authorization", "x-api-key", "cookie", "proxy-authorization", "idempotency-key"}
+    | {WEBHOOK_HEADER.lower()}  # it has its own place
 )
 
 
@@ -33,6 +34,7 @@ class Envelope:
     request_id: str
     headers: tuple[tuple[str, str], ...]  # names in lower case
     body: bytes
+    webhook_url: str | None = None
 
     def header(self, name: str) -> str | None:
         wanted = name.lower()
@@ -65,11 +67,12 @@ def envelope_of(submission: Submission) -> Envelope:
             (name, value) for name, value in submission.headers if name not in SECRET_HEADERS
         ),
         body=submission.body,
+        webhook_url=submission.webhook_url,
     )
 
 
 def encode_request(envelope: Envelope) -> bytes:
-    head = {
+    head: dict[str, Any] = {
         "v": VERSION,
         "key": envelope.key_id,
         "tenant": envelope.tenant,
@@ -77,12 +80,14 @@ def encode_request(envelope: Envelope) -> bytes:
         "request_id": envelope.request_id,
         "headers": envelope.headers,
     }
-    return _joined(head, envelope.body)
+    if envelope.webhook_url is not None:
+        head["webhook"] = envelope.webhook_url
+    return with_line(head, envelope.body)
 
 
 def decode_request(data: bytes) -> Envelope:
     """Raises Unreadable, for that of a later version too."""
-    head, body = _split(data)
+    head, body = split_line(data)
     return Envelope(
         key_id=head["key"],
         tenant=head["tenant"],
@@ -90,25 +95,27 @@ def decode_request(data: bytes) -> Envelope:
         request_id=head["request_id"],
         headers=tuple((name, value) for name, value in head["headers"]),
         body=body,
+        webhook_url=head.get("webhook"),
     )
 
 
 def encode_result(response: JobResponse) -> bytes:
     head = {"v": VERSION, "status": response.status, "request_id": response.request_id}
-    return _joined(head, response.body)
+    return with_line(head, response.body)
 
 
 def decode_result(data: bytes) -> JobResponse:
     """Raises Unreadable."""
-    head, body = _split(data)
+    head, body = split_line(data)
     return JobResponse(head["status"], head["request_id"], body)
 
 
-def _joined(head: Mapping[str, Any], body: bytes) -> bytes:
+def with_line(head: Mapping[str, Any], body: bytes) -> bytes:
     return orjson.dumps(head) + b"\n" + body
 
 
-def _split(data: bytes) -> tuple[dict[str, Any], bytes]:
+def split_line(data: bytes) -> tuple[dict[str, Any], bytes]:
+    """Raises Unreadable."""
     line, _, body = data.partition(b"\n")
     head: dict[str, Any] = orjson.loads(line)
     if head["v"] != VERSION:

@@ -13,11 +13,13 @@ from runestone_sidecar.overflow.metrics import OverflowMetrics
 from runestone_sidecar.overflow.names import JOB_ID, read_message_id
 from runestone_sidecar.overflow.record import (
     CANCELLED,
+    DUE,
     EXPIRED,
     MAX_AGE_REACHED,
     SUCCEEDED,
 )
 from runestone_sidecar.overflow.store import MESSAGE_ID, Kept, Store
+from runestone_sidecar.overflow.webhooks.outbox import Outbox
 
 EXPIRED_AT_ONCE: Final = 16
 TRIES: Final = 8  # of a write that others are faster with
@@ -41,6 +43,7 @@ async def find(store: Store, owner: str, job_id: str) -> Kept:
 class Moves:
     store: Store
     metrics: OverflowMetrics
+    outbox: Outbox
 
     async def cancel(self, owner: str, job_id: str, reason: str) -> Kept:
         """What has ended stays as it is. Raises JobNotFound."""
@@ -71,7 +74,7 @@ class Moves:
             return False
         self.metrics.has_ended(ended)
         if message is not None:
-            await self.store.remove(message)
+            await self._remove(kept, message)
         return True
 
     async def expire_oldest(self, owner: str) -> bool:
@@ -120,9 +123,16 @@ class Moves:
         """Its place is free at once: it may be far from its turn. What fails here is done then."""
         with contextlib.suppress(BrokerError):
             if (message := await self.store.message_of(before)) is not None:
-                await self.store.remove(message)
+                await self._remove(before, message)
             if before.record.run:
                 await self.store.drop_request(before.owner, before.record.id)
+
+    async def _remove(self, before: Kept, message: Stored) -> None:
+        """It brings the webhook too: that is queued first, or it stays until it can be."""
+        with contextlib.suppress(Full):
+            if before.record.webhook == DUE:
+                await self.outbox.queue(self.store, before.owner, before.record.id, message.data)
+            await self.store.remove(message)
 
 
 async def _sealed(store: Store, kept: Kept) -> bytes:

@@ -52,6 +52,10 @@ class Names:
         return f"runestone-job-records-{VERSION}-{self.namespace}"
 
     @property
+    def webhooks(self) -> str:
+        return f"runestone-job-webhooks-{VERSION}-{self.namespace}"
+
+    @property
     def _root(self) -> str:
         return f"{nats_root(self.namespace)}.jobs"
 
@@ -79,7 +83,15 @@ class Names:
         root = self._root
         return [f"{root}.record.*.*", f"{root}.part.*.*.*.*", f"{root}.request.*.*"]
 
+    def webhook(self, owner: str) -> str:
+        """Where webhooks wait; `*` for all owners."""
+        return f"{self._root}.webhook.{owner}"
+
     @property
     def wake(self) -> str:
         """Told when there may be something to do."""
         return f"{self._root}.wake"
+
+    @property
+    def webhook_wake(self) -> str:
+        return f"{self._root}.webhook-wake"

@@ -28,7 +28,9 @@ from runestone_sidecar.overflow.moves import Moves
 from runestone_sidecar.overflow.names import new_job_id
 from runestone_sidecar.overflow.record import QUEUED, JobRecord
 from runestone_sidecar.overflow.space import Space
-from runestone_sidecar.overflow.store import SEAL_BYTES, Store
+from runestone_sidecar.overflow.store import SEAL_BYTES, Store, subjects_count
+from runestone_sidecar.overflow.webhooks.outbox import Outbox
+from runestone_sidecar.overflow.webhooks.rules import Rules
 from runestone_sidecar.pipeline.jobs import Accepted, Submission
 
 LOOK_EVERY_S = 1.0
@@ -56,11 +58,16 @@ class Pace:
 class Publisher:
     space: Space
     metrics: OverflowMetrics
+    rules: Rules  # of webhooks
+    outbox: Outbox
     pace: Pace = field(default_factory=Pace)
     _looked_s: dict[str, float] = field(default_factory=dict)  # for what is late, by owner
 
     async def submit(self, submission: Submission) -> Accepted:
-        """Raises QueueFull, QueueUnavailable, BodyTooLarge, or BadRequest for a used key."""
+        """Raises QueueFull, QueueUnavailable, BodyTooLarge, or BadRequest: for a key that was used,
+        or a webhook that cannot be."""
+        if submission.webhook_url is not None:
+            self.rules.check(submission.principal, submission.webhook_url)
         store = self.space.open()
         with self._told():
             return await self._submit(store, submission)
@@ -93,7 +100,8 @@ class Publisher:
                 f"The request is too large to be queued: its limit is {store.streams.max_bytes}"
                 " bytes, headers included."
             )
-        record = JobRecord.new(job_id, proof, submission.bounds)
+        has_webhook = submission.webhook_url is not None
+        record = JobRecord.new(job_id, proof, submission.bounds, has_webhook=has_webhook)
         repeated = submission.idempotency_key is not None and await self._find(store, owner, record)
         if repeated and (repeated.state != QUEUED or repeated.attempt):
             return Accepted(repeated.seen(), position=0, eta_s=1)
@@ -134,14 +142,18 @@ class Publisher:
 
     async def _make_room(self, store: Store, owner: str, submission: Submission) -> None:
         """Replicas may count at the same moment: a few more than the bound can get in."""
-        moves = Moves(store, self.metrics)
+        moves = Moves(store, self.metrics, self.outbox)
         waiting = await store.waiting(owner)
-        count = (waiting.get("subjects") or {}).get(store.names.work(owner), 0)
+        count = subjects_count(waiting)
         if count >= submission.bounds.max_queued and not await self._expire(moves, owner):
             raise QueueFull(
                 f"This API key has {count} jobs waiting, as many as may.",
                 retry_after_s=max(1.0, min(120.0, self.pace.job_s)),
             )
+        if submission.webhook_url is not None:
+            undelivered = await store.webhooks_waiting(owner)
+            if subjects_count(undelivered) >= submission.bounds.max_queued:
+                raise QueueFull("This API key has as many undelivered webhooks as it may.")
         if await store.kept_bytes() >= store.max_bytes:
             raise QueueFull("The results of jobs that wait to be fetched take all the room.")
 
@@ -175,7 +187,9 @@ def _identity(store: Store, submission: Submission) -> tuple[str, str]:
     if submission.idempotency_key is not None:
         asked = (submission.principal.id.encode(), submission.idempotency_key.encode())
         job_id = f"job_{store.sealer.mark(b'job', *asked)[:40]}"
-    request = (submission.path.encode(), submission.body)
+    request = [submission.path.encode(), submission.body]
+    if submission.webhook_url is not None:
+        request.append(submission.webhook_url.encode())
     return job_id, store.sealer.mark(b"request", job_id.encode(), *request)
 
 

@@ -27,6 +27,8 @@ WAITING: Final = (QUEUED, RETRYING)
 
 MAX_AGE_REACHED: Final = "max_age_reached"
 UNREADABLE: Final = "unreadable"
+DUE: Final = "due"  # a webhook, once the job has ended
+QUEUED_WEBHOOK: Final = "queued"
 
 # After the last word on a job that has not ended; every change begins it anew.
 ACTIVE_TTL_S: Final = 24 * 3600
@@ -55,9 +57,12 @@ class JobRecord:
     run: int = 0  # how often
     spent: int = 0  # attempts before
     queued_ms: int = 0  # when, the last time
+    webhook: str = ""  # DUE, or QUEUED_WEBHOOK; its URL is sealed with the request
 
     @classmethod
-    def new(cls, job_id: str, proof: str, bounds: PolicyOverflow) -> Self:
+    def new(
+        cls, job_id: str, proof: str, bounds: PolicyOverflow, *, has_webhook: bool = False
+    ) -> Self:
         created_ms = now_ms()
         return cls(
             id=job_id,
@@ -66,6 +71,7 @@ class JobRecord:
             deadline_ms=created_ms + bounds.max_age_ms,
             max_attempts=bounds.max_attempts,
             result_ttl_s=max(1, bounds.result_ttl_ms // 1000),
+            webhook=DUE if has_webhook else "",
         )
 
     def encode(self) -> bytes:
@@ -83,8 +89,8 @@ class JobRecord:
 
     @property
     def ttl_s(self) -> int:
-        if self.has_ended:
-            return self.result_ttl_s
+        if self.has_ended:  # whoever finds its webhook due must find the record
+            return self.result_ttl_s + (ACTIVE_TTL_S if self.webhook == DUE else 0)
         left_s = max(0, self.deadline_ms - now_ms()) // 1000
         return left_s + ACTIVE_TTL_S + self.result_ttl_s
 
@@ -127,6 +133,7 @@ class JobRecord:
             parts=0,
             error="",
             finished_ms=0,
+            webhook=DUE if self.webhook else "",
         )
 
     def ended(self, state: str, *, error: str = "", parts: int = 0) -> "JobRecord":

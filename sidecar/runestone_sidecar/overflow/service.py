@@ -18,13 +18,24 @@ from runestone_sidecar.overflow.admission import Admission
 from runestone_sidecar.overflow.attempt import Tools
 from runestone_sidecar.overflow.desk import Desk
 from runestone_sidecar.overflow.metrics import OverflowMetrics
+from runestone_sidecar.overflow.principals import Principals
 from runestone_sidecar.overflow.publisher import Pace, Publisher
 from runestone_sidecar.overflow.space import Space
+from runestone_sidecar.overflow.webhooks.courier import Courier
+from runestone_sidecar.overflow.webhooks.deliver import Delivering
+from runestone_sidecar.overflow.webhooks.guard import Guard
+from runestone_sidecar.overflow.webhooks.metrics import WebhookMetrics
+from runestone_sidecar.overflow.webhooks.outbox import Outbox
+from runestone_sidecar.overflow.webhooks.post import Poster
+from runestone_sidecar.overflow.webhooks.resolve import Resolver
+from runestone_sidecar.overflow.webhooks.rules import Rules
 from runestone_sidecar.overflow.worker import Worker
 from runestone_sidecar.pipeline.execute import Executor
 from runestone_sidecar.pipeline.plan import Record
 from runestone_sidecar.telemetry.events import Events
+from runestone_sidecar.upstream.dial import Dialer
 from runestone_sidecar.upstream.surfaces.base import Surface
+from runestone_sidecar.upstream.tunnel import ProxySettings
 
 AWAY = "NATS is away: requests over their limit are refused instead of queued"
 UNSYNCED = "NATS acknowledges what it has not synced: jobs may be lost with its machine"
@@ -51,6 +62,8 @@ class Terms:
     silence_s: float
     replicas: int
     monitor: Monitor
+    webhooks_at_once: int
+    guard: Guard
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +73,7 @@ class Overflow:
     administration: Administration
     worker: Worker
     monitor: Monitor
+    courier: Courier
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -67,14 +81,16 @@ class Overflow:
             group.create_task(self.space.run())
             group.create_task(self.worker.run())
             group.create_task(self.monitor.run())
+            group.create_task(self.courier.run())
 
     def leave(self) -> None:
         """Begin no more jobs."""
         self.worker.leave()
+        self.courier.leave()
 
     async def finish(self, within_s: float) -> None:
-        """Those that run end within that time, or are given back."""
-        await self.worker.finish(within_s)
+        """What runs ends within that time, or is given back."""
+        await asyncio.gather(self.worker.finish(within_s), self.courier.finish(within_s))
 
     def degraded(self) -> str | None:
         if not self.space.is_configured:
@@ -92,12 +108,32 @@ def build_overflow(link: Link, work: Work, registry: CollectorRegistry, terms: T
     metrics.durable.set_function(terms.monitor.durable)
     metrics.open.set_function(lambda: space.store is not None)
     pace = Pace(at_once=max(1, terms.at_once))
-    tools = Tools(work.executor, metrics, work.close, work.events, work.rng, pace.took)
-    admission = Admission(work.holder, work.router, work.limiter, work.surfaces, tools)
+    webhooks, rules = WebhookMetrics(registry), Rules(work.holder, terms.guard)
+    outbox = Outbox(webhooks)
+    principals = Principals(work.holder)
+    tools = Tools(
+        executor=work.executor,
+        metrics=metrics,
+        close=work.close,
+        events=work.events,
+        rng=work.rng,
+        outbox=outbox,
+        took=pace.took,
+    )
+    admission = Admission(work.holder, work.router, work.limiter, work.surfaces, tools, principals)
+    poster = Poster(Dialer(ProxySettings.from_env()), terms.guard, Resolver())
     return Overflow(
         space,
-        Desk(space, Publisher(space, metrics, pace), metrics),
-        Administration(space, metrics, Owners(work.holder)),
+        Desk(space, Publisher(space, metrics, rules, outbox, pace), metrics, outbox),
+        Administration(space, metrics, Owners(work.holder), outbox),
         Worker(space, admission, metrics, terms.at_once, work.rng),
         terms.monitor,
+        Courier(
+            space=space,
+            delivering=Delivering(principals, rules, poster),
+            metrics=webhooks,
+            events=work.events,
+            at_once=terms.webhooks_at_once,
+            rng=work.rng,
+        ),
     )

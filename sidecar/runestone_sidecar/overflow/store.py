@@ -1,10 +1,10 @@
 """The jobs of a namespace in JetStream: a stream of work, and one of records and results."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from runestone_sidecar.broker.streams import Delivery, Stored, Streams
+from runestone_sidecar.broker.streams import Stored, Streams
 from runestone_sidecar.overflow.names import Names
 from runestone_sidecar.overflow.record import ACTIVE_TTL_S, JobRecord
 from runestone_sidecar.overflow.seal import Sealer
@@ -13,6 +13,7 @@ REQUEST: Final = "request"
 RESULT: Final = "result"
 MESSAGE_ID: Final = "Nats-Msg-Id"
 LOOKED_AT: Final = 64  # messages, for the one that brings a job
+WEBHOOK_TTL_S: Final = 25 * 3600  # an hour after the last attempt
 SEAL_BYTES: Final = 64  # what sealing adds, at most
 ACK_WAIT_S: Final = 30.0
 IDLE_CONSUMER_S: Final = 3600
@@ -43,23 +44,9 @@ class Store:
     replicas: int = 1  # of streams that are made; those that are there stay as they are
 
     async def ensure(self) -> None:
-        """Both streams are there and as they should be. Raises BrokerError."""
+        """All streams are there and as they should be. Raises BrokerError."""
         names = self.names
-        await self.streams.ensure_stream(
-            {
-                "name": names.queue,
-                "subjects": [names.work("*")],
-                "retention": "workqueue",
-                "storage": "file",
-                "discard": "new",  # refused, rather than lost
-                "max_bytes": self.max_bytes,
-                "max_msgs": -1,
-                "allow_msg_ttl": True,
-                "duplicate_window": 120 * _NS,
-                "num_replicas": self.replicas,
-            },
-            version=CONFIG_VERSION,
-        )
+        await self._ensure_work_queue(names.queue, names.work("*"), self.max_bytes)
         await self.streams.ensure_stream(
             {
                 "name": names.records,
@@ -72,17 +59,41 @@ class Store:
             },
             version=CONFIG_VERSION,
         )
+        await self._ensure_work_queue(names.webhooks, names.webhook("*"), self.max_bytes // 2)
+
+    async def _ensure_work_queue(self, name: str, subject: str, max_bytes: int) -> None:
+        await self.streams.ensure_stream(
+            {
+                "name": name,
+                "subjects": [subject],
+                "retention": "workqueue",
+                "storage": "file",
+                "discard": "new",  # refused, rather than lost
+                "max_bytes": max_bytes,
+                "max_msgs": -1,
+                "allow_msg_ttl": True,
+                "duplicate_window": 120 * _NS,
+                "num_replicas": self.replicas,
+            },
+            version=CONFIG_VERSION,
+        )
 
     async def ensure_consumer(self, owner: str) -> str:
         """One for each key: what is limited holds up nobody else."""
-        name = f"w-{owner}"
+        return await self._consume(self.names.queue, f"w-{owner}", self.names.work(owner))
+
+    async def ensure_webhook_consumer(self, owner: str) -> str:
+        """The same: whose receivers are slow hold up nobody else's."""
+        return await self._consume(self.names.webhooks, f"h-{owner}", self.names.webhook(owner))
+
+    async def _consume(self, stream: str, name: str, subject: str) -> str:
         await self.streams.ensure_consumer(
-            self.names.queue,
+            stream,
             {
                 "durable_name": name,
                 "ack_policy": "explicit",
                 "ack_wait": int(self.ack_wait_s * _NS),
-                "filter_subject": self.names.work(owner),
+                "filter_subject": subject,
                 # Attempts are counted in the record: a job that its limits do not admit yet is
                 # delivered more often, and one that is given up would stay in the stream.
                 "max_deliver": -1,
@@ -142,9 +153,9 @@ class Store:
     def seal_request(self, job_id: str, request: bytes) -> bytes:
         return self.sealer.seal(REQUEST, job_id, request)
 
-    def open_request(self, job_id: str, delivery: Delivery) -> bytes:
+    def open_request(self, job_id: str, sealed: bytes) -> bytes:
         """Raises Unreadable."""
-        return self.sealer.open(REQUEST, job_id, delivery.data)
+        return self.sealer.open(REQUEST, job_id, sealed)
 
     async def enqueue(self, owner: str, record: JobRecord, sealed: bytes) -> int:
         """Returns its number once it is stored. One that was sent before is not stored twice."""
@@ -194,6 +205,17 @@ class Store:
         state = await self.streams.state(self.names.records, self.names.work("-"))
         return int(state["bytes"])
 
+    # -- webhooks --
+
+    async def put_webhook(self, owner: str, webhook_id: str, sealed: bytes) -> None:
+        """Returns once it is stored. One that was sent just before is not stored twice."""
+        await self.streams.put(
+            self.names.webhook(owner), sealed, ttl_s=WEBHOOK_TTL_S, message_id=webhook_id
+        )
+
+    async def webhooks_waiting(self, owner: str = "*") -> dict[str, Any]:
+        return await self.streams.state(self.names.webhooks, self.names.webhook(owner))
+
     # -- results --
 
     async def put_result(self, owner: str, record: JobRecord, result: bytes) -> int:
@@ -228,3 +250,8 @@ def _kept(found: Stored) -> Kept:
 
 def _result_of(record: JobRecord) -> str:
     return f"{RESULT} {record.attempt}"
+
+
+def subjects_count(state: Mapping[str, Any]) -> int:
+    """Of messages to the subjects that a stream's state was asked about."""
+    return sum((state.get("subjects") or {}).values())

@@ -1,9 +1,12 @@
 """What the edge and the queue tell each other of jobs: requests that are answered later."""
 
 from dataclasses import dataclass, field
+from typing import Final
 
 from runestone_contract.config import PolicyOverflow
 from runestone_sidecar.config.snapshot import Principal
+
+WEBHOOK_HEADER: Final = "Runestone-Webhook-URL"
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +21,7 @@ class Submission:
     body: bytes
     idempotency_key: str | None
     wait_s: float  # for room in the key's limits, as far as is known here
+    webhook_url: str | None = field(default=None, repr=False)  # as asked for: it may hold a token
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,8 +19,8 @@ log = logging.getLogger(__name__)
 
 
 class EventType(StrEnum):
-    """Each with what it means. Those of `cache`, and `overflow.webhook`, are of features that are
-    not there yet: nothing tells of them, and their counts stay at zero."""
+    """Each with what it means. Those of `cache` are of a feature that is not there yet: nothing
+    tells of them, and their counts stay at zero."""
 
     meaning: str
 
@@ -59,7 +59,10 @@ class EventType(StrEnum):
         "overflow.drain_stop",
         "A job has its result: an answer, or why there is none.",
     )
-    OVERFLOW_WEBHOOK = "overflow.webhook", "A result was sent to its webhook."
+    OVERFLOW_WEBHOOK = (
+        "overflow.webhook",
+        "A job's webhook was delivered, or given up: gone, or not taken within a day.",
+    )
     OVERFLOW_DEAD_LETTER = "overflow.dead_letter", "A job was given up after its last attempt."
     AUTH_SUCCESS = "auth.success", "A request acts for an ApiKey."
     AUTH_FAILURE = (
@@ -91,8 +94,11 @@ class EventType(StrEnum):
 class Subject(Protocol):
     """The Record of the request, which layers above know in full."""
 
-    request_id: str
-    trace: TraceContext
+    @property
+    def request_id(self) -> str: ...
+
+    @property
+    def trace(self) -> TraceContext: ...
 
 
 @dataclass(frozen=True, slots=True)

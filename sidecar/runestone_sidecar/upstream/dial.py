@@ -37,7 +37,7 @@ class Dialer:
     async def dial(self, origin: "Origin") -> Connection:
         if origin.scheme == "http":
             connection = Connection()
-            await _tcp(lambda: connection, origin.host, origin.port)
+            await _tcp(lambda: connection, origin.peer, origin.port)
             return connection
         context = await self._context(origin)  # before TCP: a bad CA needs no socket
         transport = await self._channel(origin)
@@ -57,7 +57,7 @@ class Dialer:
         """A bare way to the origin, for TLS to be put on top."""
         proxy = self._proxies.proxy_for(origin)
         if proxy is None:
-            return await _tcp(asyncio.Protocol, origin.host, origin.port)
+            return await _tcp(asyncio.Protocol, origin.peer, origin.port)
         tunnel = Tunnel(proxy, origin)
         transport = await _tcp(lambda: tunnel, proxy.host, proxy.port)
         try:

@@ -45,6 +45,7 @@ class Origin:
     tls: TlsOptions | None = None
     max_connections: int = 200
     max_idle: int = 50
+    address: str | None = None  # what is connected to; None: whatever the host's name leads to
     _hash: int = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -69,19 +70,28 @@ class Origin:
         return cls(scheme, host, port, tls, max_connections, max_idle)
 
     @property
+    def peer(self) -> str:
+        """What to connect to."""
+        return self.address or self.host
+
+    @property
     def authority(self) -> str:
         """`host:port` as HTTP writes it: brackets round IPv6."""
-        return f"{self._bracketed}:{self.port}"
+        return f"{_bracketed(self.host)}:{self.port}"
+
+    @property
+    def peer_authority(self) -> str:
+        return f"{_bracketed(self.peer)}:{self.port}"
 
     @property
     def host_header(self) -> bytes:
         """The value of Host: the port is named only where it is not the scheme's own."""
         is_default = self.port == DEFAULT_PORTS[self.scheme]
-        return (self._bracketed if is_default else self.authority).encode()
+        return (_bracketed(self.host) if is_default else self.authority).encode()
 
-    @property
-    def _bracketed(self) -> str:
-        return f"[{self.host}]" if ":" in self.host else self.host
+
+def _bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
 
 
 def base_path(base_url: str) -> bytes:

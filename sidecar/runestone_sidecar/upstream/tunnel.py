@@ -114,7 +114,7 @@ class Tunnel(asyncio.Protocol):
         self._done: asyncio.Future[TunnelFailed | None] = asyncio.get_running_loop().create_future()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        authority = self._origin.authority.encode()
+        authority = self._origin.peer_authority.encode()
         head = b"CONNECT %b HTTP/1.1\r\nHost: %b\r\n" % (authority, authority)
         if self._proxy.authorization is not None:
             head += b"Proxy-Authorization: %b\r\n" % self._proxy.authorization

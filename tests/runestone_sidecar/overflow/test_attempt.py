@@ -13,6 +13,8 @@ from runestone_sidecar.overflow.attempt import Attempt, Tools
 from runestone_sidecar.overflow.metrics import OverflowMetrics
 from runestone_sidecar.overflow.record import FAILED, RETRYING, RUNNING
 from runestone_sidecar.overflow.store import Kept, Store
+from runestone_sidecar.overflow.webhooks.metrics import WebhookMetrics
+from runestone_sidecar.overflow.webhooks.outbox import Outbox
 from runestone_sidecar.pipeline.execute import Executor
 from runestone_sidecar.pipeline.plan import Record
 from runestone_sidecar.telemetry.events import Events
@@ -29,6 +31,7 @@ def tools() -> Tools:
         close=lambda _: None,
         events=Events(),
         rng=rng,
+        outbox=Outbox(WebhookMetrics(CollectorRegistry())),
         took=lambda _: None,
     )
 

@@ -14,6 +14,8 @@ from runestone_sidecar.errors import JobConflict, JobNotFound
 from runestone_sidecar.overflow.metrics import OverflowMetrics
 from runestone_sidecar.overflow.moves import Moves
 from runestone_sidecar.overflow.record import CANCELLED, EXPIRED, FAILED, QUEUED, RUNNING
+from runestone_sidecar.overflow.webhooks.metrics import WebhookMetrics
+from runestone_sidecar.overflow.webhooks.outbox import Outbox
 from runestone_testing.job_store import OWNER, job_record, job_store
 
 if TYPE_CHECKING:
@@ -22,7 +24,8 @@ if TYPE_CHECKING:
 
 
 def moves_in(store: Store) -> Moves:
-    return Moves(store, OverflowMetrics(CollectorRegistry()))
+    outbox = Outbox(WebhookMetrics(CollectorRegistry()))
+    return Moves(store, OverflowMetrics(CollectorRegistry()), outbox)
 
 
 async def submitted(store: Store, **bounds: int) -> Kept:

@@ -136,4 +136,5 @@ def snapshot(config: Config, credentials: Credentials) -> Snapshot:
         policies=parts.policies,
         keys=parts.keys,
         service_accounts=parts.service_accounts,
+        webhook_secrets=credentials.values,
     )

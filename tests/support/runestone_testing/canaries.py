@@ -14,12 +14,16 @@ if TYPE_CHECKING:
 
 PROMPT = "canary prompt: my diagnosis is Quixotic-Marmalade-4471"
 ANSWER = "canary answer: the dose is Obsidian-Teapot-9083"
+WEBHOOK_TOKEN = "canary-token-Saffron-Gantry-2718"
+WEBHOOK_SECRET = "whsec_canarySpindleOrchard3141canaryAAAAAAAAAAAA="
 SECOND_PROVIDER_KEY = "sk-second-provider-Velvet-Harpoon-5620"
 
 NEEDLES = {
     "client key": bundles.CLIENT_KEY[6:30],
     "provider key": bundles.PROVIDER_KEY[6:24],
     "second provider key": "Velvet-Harpoon-5620",
+    "webhook token": "Saffron-Gantry-2718",
+    "webhook secret": "SpindleOrchard3141",
     "prompt": "Quixotic-Marmalade-4471",
     "answer": "Obsidian-Teapot-9083",
 }

@@ -14,9 +14,17 @@ from typing import TYPE_CHECKING, Any
 import httpx
 from nats.aio.client import Client
 
-from runestone_contract.config import Config, Key, KeyOverflow, Limits, Policy, PolicyOverflow
+from runestone_contract.config import (
+    Config,
+    Key,
+    KeyOverflow,
+    Limits,
+    Policy,
+    PolicyOverflow,
+    Webhooks,
+)
 from runestone_contract.names import OVERFLOW_KEY_ENTRY
-from runestone_testing import bundles
+from runestone_testing import bundles, canaries
 from runestone_testing.nats import NatsServer, nats_server
 from runestone_testing.provider import Answer, Provider, json_reply
 from runestone_testing.sidecar import Sidecar, running_sidecar
@@ -28,6 +36,8 @@ DEADLINE_S = 45
 SILENCE_S = 3
 OVERFLOW_KEY = base64.b64encode(bytes(range(32))).decode()
 ADMIN_KEY = "sk-rs-admin-0123456789abcdefghijklmnopqrstuvwx"
+HOOK_ENTRY = "hook-a"
+HOOK_SECRET = canaries.WEBHOOK_SECRET
 ASYNC = {"prefer": "respond-async"}
 ENDS = ("succeeded", "failed", "cancelled", "expired")
 ANSWER = {
@@ -50,10 +60,17 @@ def question(text: str = "hello", **fields: object) -> dict[str, object]:
     return {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": text}], **fields}
 
 
-def key(name: str = "app", *, mode: str = "OnRequest", rpm: int | None = None, **more: Any) -> Key:
+def key(
+    name: str = "app",
+    *,
+    mode: str = "OnRequest",
+    rpm: int | None = None,
+    webhooks: Webhooks | None = None,
+    **more: Any,
+) -> Key:
     return bundles.key(
         name,
-        overflow=KeyOverflow(mode=mode),
+        overflow=KeyOverflow(mode=mode, webhooks=webhooks),
         limits=Limits(requests_per_minute=rpm),
         **more,
     )
@@ -77,7 +94,7 @@ class JobStand:
     def publish(self, *keys: Key) -> str:
         config = self.config(*keys)
         credentials = {"cred-a": bundles.PROVIDER_KEY, OVERFLOW_KEY_ENTRY: OVERFLOW_KEY}
-        return bundles.publish(self.root, config, credentials)
+        return bundles.publish(self.root, config, credentials | {HOOK_ENTRY: HOOK_SECRET})
 
     def config(self, *keys: Key) -> Config:
         made = bundles.config(bundles.provider(f"{self.provider.url}/v1"), keys=keys)

@@ -137,8 +137,7 @@ EVENTS: Final = """\
 ## Events
 
 What the parts of the gateway tell each other, a closed set: `runestone_events_total` has a series
-for each from the start. Those of `cache`, and `overflow.webhook`, are of features that are not
-there yet, and stay at zero.
+for each from the start. Those of `cache` are of a feature that is not there yet, and stay at zero.
 """
 
 
