@@ -20,7 +20,7 @@ pytestmark = pytest.mark.kube
 PROVIDER = "canary-provider-0123456789abcdef"  # in a form that no log masks
 SPACED = "canary provider of two words"
 BROUGHT = "sk-canary-brought-0123456789abcdefghij"
-WEBHOOK = "whsec_canaryWebhook0123456789"
+WEBHOOK = "whsec_canaryWebhook0123456789abcdefghi"
 NOT_A_KEY = "canary-that-is-no-key"
 
 

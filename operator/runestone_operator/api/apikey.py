@@ -108,15 +108,18 @@ class Rotation(ApiModel):
 
 
 class Webhooks(ApiModel):
-    """Where results of overflow jobs may be posted."""
+    """Where what became of overflow jobs may be posted."""
 
     allowed_urls: Annotated[
         tuple[WebhookUrlGlob, ...], Field(min_length=1, max_length=32), SetList()
     ] = Field(alias="allowedURLs")
-    """URLs that a client may ask for; * stands for leading host labels and for text in the path.
-    Private addresses are refused whatever is listed, unless the installation allows them."""
+    """URLs that a client may ask for in Runestone-Webhook-URL: scheme, host and port as they stand
+    here, and the whole path. *. stands for one or more leading host labels, * in the path for any
+    text, slashes too; a query is allowed where the path ends with *. Private addresses are refused
+    whatever is listed, unless the installation allows them."""
     secret_ref: SecretKeyRef
-    """Secret that posts are signed with (Standard Webhooks)."""
+    """Secret that posts are signed with (Standard Webhooks): whsec_ and 24 to 64 bytes in base64;
+    two of them, with a blank between, while one is replaced by the other."""
 
 
 class KeyOverflow(ApiModel):
@@ -127,7 +130,7 @@ class KeyOverflow(ApiModel):
     and a job, and 429 for a stream. Wait: held by its sidecar until there is room, first come first
     served, within maxQueued and maxAge of the routing policy. Never: 429."""
     webhooks: Webhooks | None = None
-    """Where results may be posted; when left out, clients poll for them."""
+    """Where what became of a job may be posted; when left out, clients poll for it."""
 
     @rule(
         "self.mode != 'Never' || !has(self.webhooks)",

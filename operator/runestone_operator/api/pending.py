@@ -13,10 +13,7 @@ from runestone_operator.api.resource import ApiKey, ProviderPool, Resource, Rout
 # Wire names below the kind.
 PENDING: Final[dict[str, tuple[tuple[str, ...], ...]]] = {
     ProviderPool.kind: (),
-    ApiKey.kind: (
-        ("spec", "overflow", "webhooks"),
-        ("spec", "signing"),
-    ),
+    ApiKey.kind: (("spec", "signing"),),
     RoutingPolicy.kind: (("spec", "cache"), ("spec", "pipeline")),
 }
 

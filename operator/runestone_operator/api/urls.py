@@ -69,6 +69,11 @@ WebhookUrlGlob = Annotated[
                 "must be an http or https URL with a path, in which * may stand for leading host"
                 " labels (https://*.example.com/) and, at most 4 times, for text in the path",
             ),
+            Rule(
+                cel=f"!self.lowerAscii().matches(r'^(?:{_FORBIDDEN})$')",
+                message="must not point at the Kubernetes API or at a cloud's metadata service",
+                holds=lambda url: _is_forbidden.fullmatch(url.lower()) is None,
+            ),
         ),
     ),
 ]

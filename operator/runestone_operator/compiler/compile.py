@@ -42,6 +42,8 @@ def compile_namespace(inputs: Inputs) -> Compiled:
     )
     bundle, too_large = _encode(config)
     used = (pools.catalogue.pools[pool.id] for pool in config.pools)
+    entries = {entry for pool in used for entry in pool.entries}
+    entries |= {entry for key in keys for entry in key.entries}
     said = [*pools.verdicts(), *policies.verdicts(), *_key_verdicts(inputs, keys)]
     facts = dict([*pools.statuses(), *policies.statuses()])
     facts |= {key.resource: key.status() for key in keys}
@@ -49,7 +51,7 @@ def compile_namespace(inputs: Inputs) -> Compiled:
         config=config,
         bundle=bundle,
         too_large=too_large,
-        credentials=dict(sorted({entry for pool in used for entry in pool.entries})),
+        credentials=dict(sorted(entries)),
         verdicts=tuple(sorted(said, key=lambda verdict: (*_place(verdict.resource), verdict.type))),
         statuses={resource: facts[resource] for resource in sorted(facts, key=_place)},
         kept=frozenset([*pools.outdated(), *policies.outdated()]),

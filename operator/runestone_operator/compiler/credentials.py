@@ -14,6 +14,7 @@ from runestone_operator.compiler.verdicts import Problem, Reason
 
 CREDENTIAL: Final = "cred-"
 AUTHORITY: Final = "ca-"
+WEBHOOK: Final = "hook-"
 # What other namespaces share with this one, and what its jobs are sealed with.
 RESERVED: Final = frozenset({CREDENTIALS_SECRET, OVERFLOW_KEY_SECRET})
 
@@ -51,6 +52,18 @@ def find_credential(secrets: Secrets, source: SecretSource, user: str) -> ValueF
         Reason.INVALID_CREDENTIAL,
         f'{user}: key "{source.key}" of Secret "{source.name}" cannot be sent in a header:'
         " it holds spaces, line breaks or characters beyond ASCII",
+    )
+
+
+def find_webhook_secret(secrets: Secrets, source: SecretSource, user: str) -> ValueFact | Problem:
+    """As find_value, for a value that webhooks are signed with."""
+    found = find_value(secrets, source, user)
+    if isinstance(found, Problem) or found.webhook_secret:
+        return found
+    return Problem(
+        Reason.INVALID_WEBHOOK_SECRET,
+        f'{user}: key "{source.key}" of Secret "{source.name}" does not hold one:'
+        " whsec_ and 24 to 64 bytes in base64",
     )
 
 

@@ -3,6 +3,8 @@
 The value of a Secret never enters the compiler, so nothing that it makes or says can hold one.
 """
 
+import base64
+import binascii
 import hashlib
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -19,6 +21,10 @@ from runestone_operator.api.resource import ApiKey, ProviderPool, RoutingPolicy
 _CLIENT_KEY = re.compile(rb"sk-[A-Za-z0-9_-]{21,509}")
 _HEADER_VALUE = re.compile(rb"[!-~]+")
 
+WEBHOOK_SECRET_PREFIX: Final = b"whsec_"
+WEBHOOK_SECRET_BYTES: Final = range(24, 65)
+MAX_WEBHOOK_SECRETS: Final = 4  # at once: one is replaced by another
+
 GENERATED_KEY_SUFFIX: Final = "-api-key"
 GENERATED_KEY_ENTRY: Final = "api-key"
 PREVIOUS_SUFFIX: Final = ".previous"  # of a brought key's entry: one that is let in beside it
@@ -33,6 +39,7 @@ class ValueFact:
     client_key: bool  # has the form of a client key
     prefix: str  # of a client key, for people to tell keys apart
     header_safe: bool = True  # can be sent as a header's value
+    webhook_secret: bool = False  # has the form of one, or of a few
 
 
 def fact_of(value: bytes) -> ValueFact:
@@ -45,7 +52,24 @@ def fact_of(value: bytes) -> ValueFact:
         client_key=is_key,
         prefix=bare[:KEY_PREFIX_LENGTH].decode("ascii") if is_key else "",
         header_safe=_HEADER_VALUE.fullmatch(bare) is not None,
+        webhook_secret=_are_webhook_secrets(bare.split()),
     )
+
+
+def _are_webhook_secrets(words: Sequence[bytes]) -> bool:
+    return 0 < len(words) <= MAX_WEBHOOK_SECRETS and all(map(_is_webhook_secret, words))
+
+
+def _is_webhook_secret(word: bytes) -> bool:
+    """As Standard Webhooks serializes it; libraries take it without its padding too."""
+    if not word.startswith(WEBHOOK_SECRET_PREFIX):
+        return False
+    text = word.removeprefix(WEBHOOK_SECRET_PREFIX).rstrip(b"=")
+    try:
+        secret = base64.b64decode(text + b"=" * (-len(text) % 4), validate=True)
+    except binascii.Error:
+        return False
+    return len(secret) in WEBHOOK_SECRET_BYTES
 
 
 SecretFacts = Mapping[str, ValueFact]

@@ -17,7 +17,7 @@ from runestone_operator.api.status import ApiKeyStatus
 from runestone_operator.compiler.beside import allowed_beside, hashes_beside
 from runestone_operator.compiler.credentials import find_value, source_of
 from runestone_operator.compiler.globs import unmatched
-from runestone_operator.compiler.inputs import Secrets, ValueFact, further_secrets, key_secret
+from runestone_operator.compiler.inputs import Secrets, SecretSource, ValueFact, key_secret
 from runestone_operator.compiler.resources import age
 from runestone_operator.compiler.verdicts import (
     Kind,
@@ -30,6 +30,7 @@ from runestone_operator.compiler.verdicts import (
     listed,
     references,
 )
+from runestone_operator.compiler.webhooks import CompiledWebhooks, compile_webhooks, webhook_notes
 
 _PICO_PER_MICRO: Final = 1_000_000
 
@@ -55,6 +56,7 @@ class CompiledKey:
     problems: tuple[Problem, ...]
     conflicts: tuple[Problem, ...]
     notes: tuple[str, ...]
+    entries: tuple[tuple[str, SecretSource], ...] = ()  # of the managed Secret
 
     @property
     def resource(self) -> ResourceRef:
@@ -92,7 +94,8 @@ def _compile(key: ApiKey, around: Surroundings, claims: _Claims) -> CompiledKey:
     problems = [fact] if isinstance(fact, Problem) else []
     policy, policy_problem = _policy(key, around)
     problems += policy_problem
-    problems += _further_problems(key, around)
+    webhooks = compile_webhooks(key, around.secrets)
+    problems += [*filter(None, (webhooks.problem, _signing_problem(key, around)))]
     accounts, conflicts = _claim_accounts(key, claims)
     record = None
     if isinstance(fact, ValueFact):
@@ -105,7 +108,7 @@ def _compile(key: ApiKey, around: Surroundings, claims: _Claims) -> CompiledKey:
         else:
             beside, wrong = _beside(key, fact, around, claims)
             problems += wrong
-            record = _record(key, fact, beside, policy, accounts)
+            record = _record(key, fact, beside, policy, accounts, webhooks)
     return CompiledKey(
         key=key,
         record=record,
@@ -113,6 +116,7 @@ def _compile(key: ApiKey, around: Surroundings, claims: _Claims) -> CompiledKey:
         problems=tuple(problems),
         conflicts=tuple(conflicts),
         notes=tuple(_notes(key, around)),
+        entries=(webhooks.entry,) if record and webhooks.entry else (),
     )
 
 
@@ -179,12 +183,13 @@ def _policy(key: ApiKey, around: Surroundings) -> tuple[str | None, list[Problem
     return id_, [Problem(Reason.POLICY_NOT_FOUND, message)]
 
 
-def _further_problems(key: ApiKey, around: Surroundings) -> list[Problem]:
-    found = (
-        find_value(around.secrets, source_of(key.meta.namespace, ref), field_)
-        for field_, ref in further_secrets(key)
-    )
-    return [problem for problem in found if isinstance(problem, Problem)]
+def _signing_problem(key: ApiKey, around: Surroundings) -> Problem | None:
+    ref = key.spec.signing.secret_ref if key.spec.signing else None
+    if ref is None:
+        return None
+    source = source_of(key.meta.namespace, ref)
+    found = find_value(around.secrets, source, "signing.secretRef")
+    return found if isinstance(found, Problem) else None
 
 
 def _claim_accounts(key: ApiKey, claims: _Claims) -> tuple[tuple[str, ...], list[Problem]]:
@@ -206,6 +211,7 @@ def _record(
     beside: Iterable[wire.KeyHash],
     policy: str | None,
     accounts: tuple[str, ...],
+    webhooks: CompiledWebhooks,
 ) -> wire.Key:
     spec = key.spec
     return wire.Key(
@@ -219,7 +225,7 @@ def _record(
         policy=policy,
         service_accounts=accounts,
         limits=_limits(spec.limits) if spec.limits else wire.Limits(),
-        overflow=_overflow(spec.overflow) if spec.overflow else wire.KeyOverflow(),
+        overflow=_overflow(spec.overflow, webhooks) if spec.overflow else wire.KeyOverflow(),
     )
 
 
@@ -239,8 +245,8 @@ def _budget(budget: Budget) -> wire.Budget:
     )
 
 
-def _overflow(overflow: KeyOverflow) -> wire.KeyOverflow:
-    return wire.KeyOverflow(mode=overflow.mode.value)
+def _overflow(overflow: KeyOverflow, webhooks: CompiledWebhooks) -> wire.KeyOverflow:
+    return wire.KeyOverflow(mode=overflow.mode.value, webhooks=webhooks.record)
 
 
 def _notes(key: ApiKey, around: Surroundings) -> Iterator[str]:
@@ -248,3 +254,4 @@ def _notes(key: ApiKey, around: Surroundings) -> Iterator[str]:
         yield pending
     if missed := unmatched(key.spec.allowed_models, around.models):
         yield f"allowedModels: no pool serves a model that matches {listed(missed)}"
+    yield from webhook_notes(key)

@@ -40,6 +40,7 @@ class Reason(StrEnum):
     SECRET_VALUE_EMPTY = "SecretValueEmpty"
     INVALID_CREDENTIAL = "InvalidCredential"
     INVALID_KEY_FORMAT = "InvalidKeyFormat"
+    INVALID_WEBHOOK_SECRET = "InvalidWebhookSecret"
     KEY_IS_CREDENTIAL = "KeyIsCredential"
     POLICY_NOT_FOUND = "PolicyNotFound"
     POOL_NOT_FOUND = "PoolNotFound"

@@ -45,7 +45,7 @@ def resource(kind: str, spec: dict[str, Any], **metadata: Any) -> Resource:
         (resource("ApiKey", {"tenant": "t", "overflow": {"mode": "Wait"}}), []),
         (
             resource("ApiKey", {"tenant": "t", "overflow": {"mode": "Always", "webhooks": HOOKS}}),
-            ["spec.overflow.webhooks"],
+            [],
         ),
         (
             resource(
@@ -96,8 +96,8 @@ def test_pending_fields(asked: Resource, paths: list[str]) -> None:
 
 
 def test_places_are_exact() -> None:
-    asked = resource("ApiKey", {"tenant": "t", "overflow": {"webhooks": HOOKS}})
-    assert pending_fields(asked) == (("spec", "overflow", "webhooks"),)
+    asked = resource("ApiKey", {"tenant": "t", "signing": {"required": False}})
+    assert pending_fields(asked) == (("spec", "signing"),)
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
