@@ -20,7 +20,8 @@ MIRROR_ANNOTATION: Final = "kubernetes.io/config.mirror"  # kubelet's: a copy of
 
 CONFIG_VOLUME: Final = "runestone-config"
 CREDENTIALS_VOLUME: Final = "runestone-credentials"
-VOLUMES: Final = (CONFIG_VOLUME, CREDENTIALS_VOLUME)
+NO_TOKEN_VOLUME: Final = "runestone-no-token"
+VOLUMES: Final = (CONFIG_VOLUME, CREDENTIALS_VOLUME, NO_TOKEN_VOLUME)
 
 PORTS: Final = (API_PORT, HEALTH_PORT, WEBSOCKET_PORT)
 HEALTH_PORT_NAME: Final = "rs-health"  # for a PodMonitor

@@ -15,6 +15,7 @@ from runestone_operator.inject.names import (
     CONFIG_VOLUME,
     CREDENTIALS_VOLUME,
     HEALTH_PORT_NAME,
+    NO_TOKEN_VOLUME,
     SIDECAR,
 )
 from runestone_operator.inject.overrides import log_level_of, resources_of
@@ -24,6 +25,7 @@ Part = dict[str, Any]
 
 CONFIG_DIR: Final = "/etc/runestone/config"
 CREDENTIALS_DIR: Final = "/etc/runestone/credentials"
+TOKEN_DIR: Final = "/var/run/secrets/kubernetes.io/serviceaccount"
 USER: Final = 65532
 DEFAULT_GRACE_S: Final = 30
 LAST_S: Final = 5  # of the grace: to end within it, not at it
@@ -46,6 +48,8 @@ def build_sidecar(pod: Pod, settings: SidecarSettings) -> Part:
         "volumeMounts": [
             {"name": CONFIG_VOLUME, "mountPath": CONFIG_DIR, "readOnly": True},
             {"name": CREDENTIALS_VOLUME, "mountPath": CREDENTIALS_DIR, "readOnly": True},
+            # Else the API server mounts the app's token there, which the sidecar has no use for.
+            {"name": NO_TOKEN_VOLUME, "mountPath": TOKEN_DIR, "readOnly": True},
         ],
         **_probes(),
         "securityContext": {
@@ -76,6 +80,7 @@ def build_volumes() -> list[Part]:
             "name": CREDENTIALS_VOLUME,
             "secret": {"secretName": CREDENTIALS_SECRET, "optional": True},
         },
+        {"name": NO_TOKEN_VOLUME, "emptyDir": {}},
     ]
 
 
