@@ -140,8 +140,9 @@ def write_config(layout: Layout) -> None:
         path = layout.config / name
         path.parent.mkdir(exist_ok=True)
         path.write_text(json.dumps(content, indent=1))
-    # Nothing is asked of the machine's name servers: what is not the cluster's is not there.
-    (layout.config / "resolv.conf").write_text("")
+    # No name server of the machine is asked: what is not the cluster's is not there. An empty file
+    # would have containerd take the machine's.
+    (layout.config / "resolv.conf").write_text("nameserver 127.0.0.1\n")
 
 
 def _containerd(layout: Layout) -> str:

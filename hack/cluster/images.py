@@ -7,7 +7,6 @@ import json
 import shutil
 import tempfile
 import tomllib
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -16,6 +15,7 @@ from cluster import base_image
 from cluster.addons import COREDNS_IMAGE
 from cluster.components import PAUSE_IMAGE
 from cluster.layout import CONTAINERD_SOCKET, REPOSITORY
+from cluster.locks import locked
 from cluster.run import output, phase
 
 if TYPE_CHECKING:
@@ -64,13 +64,14 @@ def _program_image(buildah: Buildah, program: Path, name: str) -> Image:
 
 def own_images(buildah: Buildah) -> list[Image]:
     """Of this checkout as it is now, and the base image they stand on, for tests' own pods."""
-    base_image.ensure_base_image(buildah)
     digest = sources_digest()
     names = [f"localhost/{name}:{digest}" for name in OWN]
-    if any(buildah.image_id(name) is None for name in names):
-        with phase("images of this checkout, built"):
-            buildah.build_own(digest)
-    _forget_old_builds(buildah, digest)
+    with locked(buildah.folder / ".lock", "images"):
+        base_image.ensure_base_image(buildah)
+        if any(buildah.image_id(name) is None for name in names):
+            with phase("images of this checkout, built"):
+                buildah.build_own(digest)
+        _forget_old_builds(buildah, digest)
     own = [
         Image(name, f"docker.io/library/{program}:{version()}")
         for program, name in zip(OWN, names, strict=True)
@@ -85,7 +86,8 @@ def extra_image(
 
     Its context is the checkout, .dockerignore aside: that keeps tests out of Runestone's images.
     """
-    base_image.ensure_base_image(buildah)
+    with locked(buildah.folder / ".lock", "images"):
+        base_image.ensure_base_image(buildah)
     checkout = hashlib.sha256(str(REPOSITORY).encode()).hexdigest()[:12]
     stored = f"localhost/{name.replace(':', '-')}:{checkout}"
     with phase(f"{name}, built"):
@@ -118,8 +120,7 @@ def _forget_old_builds(buildah: Buildah, newest: str) -> None:
     builds = sorted(seen.iterdir(), key=lambda path: path.stat().st_mtime, reverse=True)
     for old in builds[KEPT_BUILDS:]:
         buildah.remove([f"localhost/{name}:{old.name}" for name in OWN])
-        with suppress(FileNotFoundError):  # another run forgets too
-            old.unlink()
+        old.unlink()
 
 
 def load(images: list[Image], buildah: Buildah, layout: Layout, node: NodeProcess) -> None:

@@ -6,7 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cluster.machine import hierarchies
+from cluster.cgroups import hierarchies
 from cluster.run import succeeds
 
 if TYPE_CHECKING:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import fcntl
 import shutil
 import subprocess
 import sys
-import zlib
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from cluster import addons, cgroups, images, machine
 from cluster.buildah import Buildah
@@ -19,11 +17,9 @@ from cluster.credentials import write_credentials
 from cluster.errors import ClusterError
 from cluster.layout import NODE, REPOSITORY, Layout, Link, cache_folder
 from cluster.leftovers import leftovers
+from cluster.locks import locked
 from cluster.process import NodeProcess, only_child
 from cluster.run import output, phase, say, succeeds, wait_until
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 START_TIMEOUT_S: Final = 30.0
 READY_TIMEOUT_S: Final = 180.0
@@ -47,7 +43,7 @@ def up(layout: Layout, *, with_images: bool = True) -> None:
     programs = Programs(api=_tools("api"), node=_tools("node"))
     buildah = Buildah(cache_folder() / "buildah")
     buildah.ensure_storage()
-    with _locked(layout):
+    with locked(layout.lock_file, layout.name):
         node = _ready_node(layout, programs) or _make(layout, programs, buildah)
         if with_images:
             images.load(images.own_images(buildah), buildah, layout, node)
@@ -82,14 +78,14 @@ def _make(layout: Layout, programs: Programs, buildah: Buildah) -> NodeProcess:
 def add_image(layout: Layout, name: str, *, dockerfile: Path, target: str | None = None) -> None:
     """Build an image and put it into a cluster that runs."""
     buildah = Buildah(cache_folder() / "buildah")
-    with _locked(layout):
+    with locked(layout.lock_file, layout.name):
         node = running_node(layout)
         image = images.extra_image(buildah, name, dockerfile=dockerfile, target=target)
         images.load([image], buildah, layout, node)
 
 
 def down(layout: Layout) -> None:
-    with _locked(layout):
+    with locked(layout.lock_file, layout.name):
         try:
             link = layout.link()
         except (FileNotFoundError, ValueError):
@@ -117,20 +113,6 @@ def running_node(layout: Layout) -> NodeProcess:
 def _running(layout: Layout) -> NodeProcess | None:
     node = NodeProcess.recorded_in(layout.pid_file)
     return node if node is not None and node.is_running else None
-
-
-@contextmanager
-def _locked(layout: Layout) -> Iterator[None]:
-    layout.folder.parent.mkdir(parents=True, exist_ok=True)
-    # One byte a name of one file, which may stay: deleting a lock lets two have it.
-    byte = zlib.crc32(layout.name.encode())
-    with layout.lock_file.open("w") as file:
-        try:
-            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, byte)
-        except OSError:
-            say(f"another command works on {layout.name}: waiting for it")
-            fcntl.lockf(file, fcntl.LOCK_EX, 1, byte)
-        yield
 
 
 def _tools(group: str, *options: str) -> Path:

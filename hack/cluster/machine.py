@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from cluster import cgroups
 from cluster.errors import ClusterError, MachineError
 from cluster.run import output, say, succeeds
 
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 SEARCHED: Final = f"{os.environ.get('PATH', '')}:/usr/local/sbin:/usr/sbin:/sbin"
-CGROUPS: Final = Path("/sys/fs/cgroup")
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,11 +77,12 @@ def _reasons(folder: Path) -> Iterator[str]:
     except (ClusterError, OSError) as error:
         yield f"no namespaces of its own: {error}"
         return
-    if not succeeds(["unshare", "--net", "ip", "link", "add", "a0", "type", "veth"]):
+    add_link = ["unshare", "--net", "ip", "link", "add", "a0", "type", "veth"]
+    if "iproute2" not in lacking and not succeeds(add_link):
         yield "no veth devices"
     if not _overlay_works(folder):
         yield f"no overlay file system on {folder}"
-    yield from _cgroup_reasons()
+    yield from cgroups.reasons_against()
 
 
 def _overlay_works(folder: Path) -> bool:
@@ -94,26 +95,6 @@ def _overlay_works(folder: Path) -> bool:
         options = f"lowerdir={lower},upperdir={upper},workdir={work}"
         mount = ["mount", "-t", "overlay", "-o", options, "overlay", str(merged)]
         return succeeds(["unshare", "--mount", *mount])
-
-
-def hierarchies() -> list[Path]:
-    """The roots of control groups: one in version 2, one a controller and more in version 1."""
-    if (CGROUPS / "cgroup.controllers").exists():
-        return [CGROUPS]
-    return sorted(folder.parent for folder in CGROUPS.glob("*/cgroup.procs"))
-
-
-def _cgroup_reasons() -> Iterator[str]:
-    roots = hierarchies()
-    if not roots:
-        yield f"no control groups in {CGROUPS}"
-    for root in roots:
-        probe = root / f"runestone-probe-{os.getpid()}"
-        try:
-            probe.mkdir()
-            probe.rmdir()
-        except OSError as error:
-            yield f"control groups cannot be made in {root}: {error.strerror}"
 
 
 def install_packages() -> None:

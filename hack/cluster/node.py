@@ -60,9 +60,10 @@ def mount_own_folders(layout: Layout) -> None:
         Path(target).mkdir(exist_ok=True)
         output(["mount", "--bind", source, target])
     for name, value in SYSCTLS.items():
-        shown = layout.mounts / name.replace("/", ".")
-        shown.write_text(f"{value}\n")
-        output(["mount", "--bind", shown, Path("/proc/sys") / name])
+        if (real := Path("/proc/sys") / name).exists():
+            shown = layout.mounts / name.replace("/", ".")
+            shown.write_text(f"{value}\n")
+            output(["mount", "--bind", shown, real])
 
 
 def set_up_network(link: Link) -> None:

@@ -46,9 +46,9 @@ class NodeProcess:
     def recorded_in(cls, file: Path) -> NodeProcess | None:
         try:
             pid, began_ticks, boot = file.read_text().split()
+            return cls(int(pid), began_ticks, boot)
         except (FileNotFoundError, ValueError):
             return None
-        return cls(int(pid), began_ticks, boot)
 
     def record(self, file: Path) -> None:
         file.write_text(f"{self.pid} {self.began_ticks} {self.boot}\n")
