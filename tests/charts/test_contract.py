@@ -38,19 +38,6 @@ def test_the_operator_has_the_rights_that_it_is_tested_with_and_no_more() -> Non
     assert sorted(map(unlabelled, found), key=by_kind) == sorted(wanted, key=by_kind)
 
 
-def test_of_secrets_it_may_change_those_that_it_is_tested_with() -> None:
-    wanted = list(yaml.safe_load_all((ROOT / "hack" / "rbac" / "secrets.yaml").read_text()))
-    kinds = [document["kind"] for document in wanted]
-    found = [document for document in render({}) if document["kind"] in kinds]
-    assert list(map(unlabelled, found)) == wanted
-
-    values = {"operator": {"serviceAccount": {"name": "runner"}}}
-    other = one(render(values, release="blue", namespace="gateways"), kinds[0])["spec"]
-    assert "'system:serviceaccount:gateways:runner'" in other["matchConditions"][0]["expression"]
-    certificate = other["variables"][1]["expression"]
-    assert "'blue-runestone-webhook-cert'" in certificate and "'gateways'" in certificate
-
-
 def test_another_releases_rights_are_of_its_own_objects() -> None:
     values = {"operator": {"serviceAccount": {"name": "runner"}}}
     found = render(values, release="blue", namespace="gateways")

@@ -23,8 +23,6 @@ CLUSTER_WIDE = {
     "ClusterRole",
     "ClusterRoleBinding",
     "MutatingWebhookConfiguration",
-    "ValidatingAdmissionPolicy",
-    "ValidatingAdmissionPolicyBinding",
     "ValidatingWebhookConfiguration",
 }
 # Made by the operator, or by whoever gave its name as a value.
@@ -212,8 +210,6 @@ def references_of(document: Document) -> Iterator[tuple[str, str]]:
         case "MutatingWebhookConfiguration" | "ValidatingWebhookConfiguration":
             services = (hook["clientConfig"]["service"] for hook in document["webhooks"])
             yield from (("Service", service["name"]) for service in services)
-        case "ValidatingAdmissionPolicyBinding":
-            yield "ValidatingAdmissionPolicy", spec["policyName"]
         case "HorizontalPodAutoscaler":
             yield spec["scaleTargetRef"]["kind"], spec["scaleTargetRef"]["name"]
         case "ValidatingAdmissionPolicyBinding":
