@@ -138,6 +138,22 @@ def test_pods_are_woken_by_the_digest(place: Namespace, operator: OperatorProces
     assert place.digest == config
 
 
+def test_a_pod_that_stays_behind_is_woken_once_more(place: Namespace) -> None:
+    """Its kubelet may have looked before it knew what was written."""
+    current, behind, silent = place.add_pod("a"), place.add_pod("b"), place.add_pod("c")
+    assert silent.answer is None
+    place.cluster.apply(key(place.name))
+    place.wait_until_published()
+    place.catch_up(current)
+    behind.runs("older", place.credentials)
+
+    eventually("woken again", lambda: WOKEN in place.annotations("b"))
+
+    assert WOKEN not in place.annotations("a")
+    assert WOKEN not in place.annotations("c")
+
+
+WOKEN = "runestone.dev/woken-at"
 WAKINGS = 'runestone_operator_api_requests_total{kind="Pod",outcome="success",verb="annotate"}'
 
 

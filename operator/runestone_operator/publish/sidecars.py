@@ -11,6 +11,8 @@ from typing import Final, Self
 
 import httpx
 
+from runestone_contract.names import GROUP
+from runestone_operator.api.scalars import Timestamp
 from runestone_operator.collect.cache import Cache
 from runestone_operator.collect.views import PodView, build_view
 from runestone_operator.errors import NotFoundError
@@ -22,6 +24,7 @@ TIMEOUT_S: Final = 2.0
 PARALLEL: Final = 32
 ANSWER_LIMIT_BYTES: Final = 4096
 DIGEST_LENGTH: Final = 64
+WOKEN_ANNOTATION: Final = f"{GROUP}/woken-at"  # on a pod that was woken once more
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,12 +98,24 @@ async def nudge(
     kube: Kube, cache: Cache, pods: Sequence[PodView], marks: Mapping[str, str]
 ) -> None:
     """Have these pods refreshed, unless that was done for these marks."""
+    await _annotate(kube, cache, [pod for pod in pods if pod.marks != marks], marks)
 
-    async def nudge_one(pod: PodView) -> None:
+
+async def wake_again(kube: Kube, cache: Cache, pods: Sequence[PodView], now_s: float) -> None:
+    """kubelet hears of a pod and of what it mounts by different watches: it may have looked at the
+    mark before it knew what was written, and then looks again in a minute at the earliest."""
+    woken_at = Timestamp.of_epoch_s(int(now_s))
+    await _annotate(kube, cache, pods, {WOKEN_ANNOTATION: woken_at})
+
+
+async def _annotate(
+    kube: Kube, cache: Cache, pods: Sequence[PodView], annotations: Mapping[str, str]
+) -> None:
+    async def annotate_one(pod: PodView) -> None:
         try:
-            made = await kube.annotate(POD, pod.namespace, pod.name, marks)
+            made = await kube.annotate(POD, pod.namespace, pod.name, annotations)
         except NotFoundError:
             return  # it has ended
         cache.put(build_view(POD, made))
 
-    await for_each([pod for pod in pods if pod.marks != marks], nudge_one)
+    await for_each(pods, annotate_one)

@@ -3,7 +3,7 @@
 from typing import Final
 
 from runestone_contract.names import CONFIG_ANNOTATION, CREDENTIALS_ANNOTATION
-from runestone_operator.publish.sidecars import Sidecars, nudge
+from runestone_operator.publish.sidecars import Sidecars, nudge, wake_again
 from runestone_operator.reconcile.fleet import Rollout
 from runestone_operator.reconcile.publishing import MarkAll
 from runestone_operator.reconcile.rotation import Rotation
@@ -12,6 +12,7 @@ from runestone_operator.reconcile.state import World
 FIRST_S: Final = 0.1
 LAST_S: Final = 5.0
 GROWTH: Final = 1.6
+WAKE_AGAIN_EVERY: Final = 6  # rounds of asking: after 4 s, after half a minute, then twice a minute
 
 
 class Delivery:
@@ -44,6 +45,9 @@ class Delivery:
         if rollout.is_settled:
             return None
         state.rounds += 1
+        if state.rounds % WAKE_AGAIN_EVERY == 0:
+            behind = [pod for pod in pods if pod.uid in rollout.behind]
+            await wake_again(world.kube, world.cache, behind, world.now_s())
         return min(LAST_S, FIRST_S * GROWTH ** min(state.rounds, 32))
 
 

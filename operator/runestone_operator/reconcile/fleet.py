@@ -44,6 +44,16 @@ class Rollout:
         return sum((report.digest, report.credentials) == newest for report in reports)
 
     @property
+    def behind(self) -> set[str]:
+        """Pods, by uid, whose sidecars would run the newest if they had it."""
+        newest = (self.digest, self.credentials)
+        return {
+            pod
+            for pod, report in self.reports.items()
+            if report and not report.refuses and (report.digest, report.credentials) != newest
+        }
+
+    @property
     def is_settled(self) -> bool:
         return self.up_to_date == len(self.reports)
 
