@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from runestone_testing.chaos_jobs import Size, campaign
+from runestone_testing.chaos_outage import outage
+from runestone_testing.chaos_rate import rate
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -41,16 +43,33 @@ def _parser() -> argparse.ArgumentParser:
     jobs.add_argument("--jobs", type=int, default=2000, help="acknowledged with 202, at least")
     jobs.add_argument("--seed", type=int, default=1)
     jobs.add_argument("--sidecars", type=int, default=3)
+    rate = trials.add_parser("rate", help="what one sidecar drains, and what a publish takes")
+    rate.add_argument("--jobs", type=int, default=2000)
+    outage = trials.add_parser("outage", help="NATS is away for so long")
+    outage.add_argument("--minutes", type=float, default=10)
     return parser
 
 
-def main() -> int:
-    options = _parser().parse_args()
-    size = Size(options.kills, options.jobs, options.seed, sidecars=options.sidecars)
-    trial = Trial(
-        f"hack/chaos jobs --kills {size.kills} --jobs {size.jobs} --seed {size.seed}",
-        asyncio.run(campaign(size, tell=lambda text: print(text, file=sys.stderr, flush=True))),
+def _tell(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+async def _trial(options: argparse.Namespace) -> Trial:
+    asked = " ".join(
+        f"--{name} {value}" for name, value in vars(options).items() if name != "trial"
     )
+    if options.trial == "rate":
+        rows = await rate(options.jobs, tell=_tell)
+    elif options.trial == "outage":
+        rows = await outage(options.minutes * 60, tell=_tell)
+    else:
+        size = Size(options.kills, options.jobs, options.seed, sidecars=options.sidecars)
+        rows = await campaign(size, tell=_tell)
+    return Trial(f"hack/chaos {options.trial} {asked}", rows)
+
+
+def main() -> int:
+    trial = asyncio.run(_trial(_parser().parse_args()))
     print(trial.text())
     return 0 if trial.holds else 1
 

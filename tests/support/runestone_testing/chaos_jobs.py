@@ -190,7 +190,7 @@ class Campaign:
 
     async def _ask(self, wires: Wires, number: int, text: str, key: str | None) -> bool:
         try:
-            answer = await wires.ask(number, _submission(text, key))
+            answer = await wires.ask(number, submission(text, key))
         except GONE:
             self.refused[0] += 1
             return False
@@ -313,7 +313,7 @@ def _head(method: str, path: str, *more: str) -> bytes:
     return "\r\n".join((*lines, *more, "", "")).encode()
 
 
-def _submission(text: str, idempotency_key: str | None) -> bytes:
+def submission(text: str, idempotency_key: str | None) -> bytes:
     body = json.dumps(question(text)).encode()
     lines = ["prefer: respond-async", "content-type: application/json"]
     if idempotency_key is not None:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 START_S = 30
+STORE = "4GB"  # promised, however little the disk has left
 
 
 class NatsServer:
@@ -33,13 +34,18 @@ class NatsServer:
             self._options += ("--jetstream", "--store_dir", str(folder / "store"))
         if durable:  # there is no option for it
             file = folder / "nats.conf"
-            file.write_text("jetstream { sync_interval: always }\n")
+            file.write_text(f"jetstream {{ sync_interval: always, max_file_store: {STORE} }}\n")
             self._options += ("--config", str(file))
         self._child: ChildProcess | None = None
 
     @property
     def url(self) -> str:
         return f"nats://127.0.0.1:{self.port}"
+
+    @property
+    def pid(self) -> int:
+        assert self._child is not None
+        return self._child.pid
 
     @property
     def is_running(self) -> bool:
