@@ -112,7 +112,7 @@ def build(settings: Settings) -> Parts:
             held_bytes=settings.max_held_bytes,
         )
     )
-    overflow = joint.overflow(exchanges, router, executor) if joint else None
+    overflow = joint.overflow(exchanges, router, executor, room) if joint else None
     desk = overflow.desk if overflow else None
     generations = {
         path: Generation(surface, router, executor, queue, bodies, desk)

@@ -14,6 +14,7 @@ from prometheus_client.registry import Collector
 from runestone_contract.names import NATS_CREDENTIALS
 from runestone_sidecar.admit.route import Router
 from runestone_sidecar.admit.shared_limits import SharedLimiter
+from runestone_sidecar.admit.waiting import WaitingRoom
 from runestone_sidecar.broker.credentials import Credentials
 from runestone_sidecar.broker.ledger import KvLedger
 from runestone_sidecar.broker.link import Link
@@ -45,13 +46,16 @@ class Joint:
             asyncio.create_task(self.link.run()),
         ]
 
-    def overflow(self, exchanges: Exchanges, router: Router, executor: Executor) -> Overflow:
+    def overflow(
+        self, exchanges: Exchanges, router: Router, executor: Executor, room: WaitingRoom
+    ) -> Overflow:
         """A job is run, told and counted as a request is, within the same limits."""
         work = Work(
             holder=exchanges.holder,
             router=router,
             executor=executor,
             limiter=self.limiter,
+            watched=room.watched,
             surfaces=SURFACES,
             close=exchanges.close,
             events=exchanges.traffic.events,

@@ -6,14 +6,14 @@ import logging
 import math
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import orjson
 
 from runestone_sidecar.admit.auth import usable
-from runestone_sidecar.admit.limits import Limiter
+from runestone_sidecar.admit.limits import Limiter, Reservation
 from runestone_sidecar.admit.route import Router
 from runestone_sidecar.broker.streams import Delivery, WrongRevision
 from runestone_sidecar.config.holder import Holder
@@ -68,6 +68,7 @@ class Admission:
     surfaces: Mapping[str, Surface]  # by path
     tools: Tools
     principals: Principals
+    watched: Callable[[Reservation, str], Reservation]  # its end is news to the key's waiters here
     worker: str = field(default_factory=lambda: secrets.token_hex(8))
 
     async def admit(self, store: Store, owner: str, delivery: Delivery) -> Admitted | float:
@@ -118,7 +119,9 @@ class Admission:
             work = Internal()
         else:
             try:
-                record.reservation = await reserve(self.limiter, work, record)
+                reservation = await reserve(self.limiter, work, record)
+                if reservation is not None:
+                    record.reservation = self.watched(reservation, asked.principal.id)
             except LimitReached as reached:
                 if not math.isinf(reached.wait_s):
                     return await self._wait(store, delivery, reached)

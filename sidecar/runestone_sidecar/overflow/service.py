@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry
 
-from runestone_sidecar.admit.limits import Limiter
+from runestone_sidecar.admit.limits import Limiter, Reservation
 from runestone_sidecar.admit.route import Router
 from runestone_sidecar.broker.link import Link
 from runestone_sidecar.broker.monitor import Monitor
@@ -49,6 +49,7 @@ class Work:
     router: Router
     executor: Executor
     limiter: Limiter
+    watched: Callable[[Reservation, str], Reservation]
     surfaces: Mapping[str, Surface]
     close: Callable[[Record], None]
     events: Events
@@ -120,7 +121,15 @@ def build_overflow(link: Link, work: Work, registry: CollectorRegistry, terms: T
         outbox=outbox,
         took=pace.took,
     )
-    admission = Admission(work.holder, work.router, work.limiter, work.surfaces, tools, principals)
+    admission = Admission(
+        holder=work.holder,
+        router=work.router,
+        limiter=work.limiter,
+        surfaces=work.surfaces,
+        tools=tools,
+        principals=principals,
+        watched=work.watched,
+    )
     poster = Poster(Dialer(ProxySettings.from_env()), terms.guard, Resolver())
     return Overflow(
         space,
