@@ -156,21 +156,28 @@ class Operator:
         """Write, at once or when it is this operator's turn."""
 
         async def lead() -> None:
-            watchdog = Watchdog(world.kube, world.cache, world.metrics)
-            if nats is not None:
-                await try_once(nats.trustee)  # else all is published once without and once with it
-            async with asyncio.TaskGroup() as tasks:
+            try:
+                await self._lead(world, reconciler, nats)
+            finally:
                 if nats is not None:
-                    tasks.create_task(keep_trust(nats.trustee, changed=reconciler.publish_all))
-                    tasks.create_task(nats.link.run())
-                tasks.create_task(reconciler.lead())
-                tasks.create_task(watchdog.serve(self._settings.watchdog_s))
+                    nats.accounts.forget_all()
 
         if self._election is not None:
             await self._election.serve(lead)
         else:
             self._metrics.leader.set(1)
             await lead()
+
+    async def _lead(self, world: World, reconciler: Reconciler, nats: "_Nats | None") -> None:
+        watchdog = Watchdog(world.kube, world.cache, world.metrics)
+        if nats is not None:
+            await try_once(nats.trustee)  # else all is published without, and then again with it
+        async with asyncio.TaskGroup() as tasks:
+            if nats is not None:
+                tasks.create_task(keep_trust(nats.trustee, changed=reconciler.publish_all))
+                tasks.create_task(nats.link.run())
+            tasks.create_task(reconciler.lead())
+            tasks.create_task(watchdog.serve(self._settings.watchdog_s))
 
     def _may_write(self) -> bool:
         return self._election is None or self._election.is_won()

@@ -101,7 +101,7 @@ def read_settings(env: Mapping[str, str] = os.environ) -> Settings:
 def _account_limits(env: Mapping[str, str]) -> AccountLimits:
     usual = AccountLimits()
     return AccountLimits(
-        disk_bytes=_count(env, "RUNESTONE_NATS_DISK_BYTES", usual.disk_bytes, low=1 << 20),
+        disk_bytes=_count(env, "RUNESTONE_NATS_DISK_BYTES", usual.disk_bytes),
         memory_bytes=_count(env, "RUNESTONE_NATS_MEMORY_BYTES", usual.memory_bytes),
         streams=_count(env, "RUNESTONE_NATS_STREAMS", usual.streams, low=1),
         consumers=_count(env, "RUNESTONE_NATS_CONSUMERS", usual.consumers, low=1),

@@ -73,7 +73,7 @@ def test_everything_can_be_set() -> None:
         ("RUNESTONE_RESYNC_SECONDS", "0"),
         ("RUNESTONE_CANARY_SECONDS", "nan"),
         ("RUNESTONE_OUTAGE_SECONDS", "10m"),
-        ("RUNESTONE_NATS_DISK_BYTES", "0"),
+        ("RUNESTONE_NATS_DISK_BYTES", "1Gi"),
         ("RUNESTONE_NATS_STREAMS", "-1"),
         ("RUNESTONE_NATS_CONSUMERS", "many"),
     ],

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class AccountLimits:
-    disk_bytes: int = 1 << 30  # set aside for it, used or not: a lone server keeps to its storage
-    memory_bytes: int = 0
+    # Set aside in the storage of a lone server, used or not. 0: no bound, and nothing set aside.
+    disk_bytes: int = 1 << 30
+    memory_bytes: int = 0  # 0: none
     streams: int = 32
     consumers: int = 10_000  # of each stream
     connections: int = 10_000

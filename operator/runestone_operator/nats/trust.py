@@ -112,7 +112,7 @@ class Trust:
         }
         bounds = {
             "mem_storage": limits.memory_bytes,
-            "disk_storage": limits.disk_bytes,
+            "disk_storage": limits.disk_bytes or NO_LIMIT,
             "streams": limits.streams,
             "consumer": limits.consumers,
             "conn": limits.connections,

@@ -59,9 +59,10 @@ class Accounts:
             self.mark(ALL)
 
     def forget_all(self) -> None:
-        """Another has written since: all is told again."""
+        """Another writes from now on, or has written since."""
         for known in (self._homes, self._kept, self._left, self._refused):
             known.clear()
+        self._count()
 
     async def run(self, name: str) -> float | None:
         trust = self._world.trust()

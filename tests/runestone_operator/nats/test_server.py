@@ -123,6 +123,19 @@ async def test_where_there_is_no_room_it_is_told_and_mended_later(
             assert await make_stream(client, BANK)
 
 
+async def test_without_a_bound_nothing_is_set_aside(nats_server: TrustingNats) -> None:
+    """So there is room beside one that has all of it set aside."""
+    first, second = issued(SHOP), issued(BANK)
+    async with linked(nats_server) as server:
+        await server.keep(TRUST, SHOP, first[1])
+        async with sidecar_guest(nats_server.url, first[0]) as client:
+            assert await make_stream(client, SHOP)
+    async with linked(nats_server, AccountLimits(disk_bytes=0)) as server:
+        await server.keep(TRUST, BANK, second[1])
+        async with sidecar_guest(nats_server.url, second[0]) as client:
+            assert await make_stream(client, BANK)
+
+
 async def test_a_removed_account_is_made_again_at_once_and_is_empty(
     nats_server: TrustingNats,
 ) -> None:
