@@ -34,6 +34,7 @@ pytestmark = pytest.mark.kube
 
 # Their CRDs are not there.
 FOREIGN = ("monitoring.coreos.com/", "cert-manager.io/")
+CRDS = tuple(f"{kind}.runestone.dev" for kind in ("apikeys", "providerpools", "routingpolicies"))
 PLAIN = {"monitoring": {"scrapeConfig": {"enabled": True}, "dashboard": {"enabled": True}}}
 EVERYTHING = merged(
     PLAIN,
@@ -65,12 +66,13 @@ class Release:
     def everything(self) -> set[str]:
         """All objects that there are, but what the API server makes for itself at any time."""
         kinds = set(self.kubectl("api-resources", "--verbs=list", "-o", "name").split())
-        kinds -= {"events", "events.events.k8s.io", "leases.coordination.k8s.io"}
+        kinds -= {"events", "events.events.k8s.io"}
         kinds -= {"apiservices.apiregistration.k8s.io"}  # follow the CRDs
         listed = json.loads(self.kubectl("get", ",".join(sorted(kinds)), "-A", "-o", "json"))
         return {
             f"{item['kind']} {item['metadata'].get('namespace', '')}/{item['metadata']['name']}"
             for item in listed["items"]
+            if (item["kind"], item["metadata"].get("namespace")) != ("Lease", "kube-system")
         }
 
 
@@ -89,6 +91,14 @@ def release(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Release]:
         yield made
 
 
+@pytest.fixture
+def clean(release: Release) -> Iterator[Release]:
+    """For tests that install: the CRDs that an uninstall keeps go before the next."""
+    yield release
+    release.kubectl("delete", "crd", "--ignore-not-found", *CRDS)
+    eventually("the CRDs are gone", lambda: crds_are_gone(release))
+
+
 @pytest.mark.parametrize("name", list(combinations()))
 def test_the_api_server_accepts_every_object_without_a_warning(release: Release, name: str) -> None:
     found = render(combinations()[name])
@@ -102,43 +112,41 @@ def crds_are_gone(release: Release) -> bool:
     return "runestone.dev" not in release.kubectl("get", "crds", "-o", "name")
 
 
-def test_install_upgrade_uninstall_leaves_the_crds_alone(release: Release) -> None:
-    before = release.everything()
-    notes = release.helm("install", RELEASE, CHART, values=PLAIN)
+def test_install_upgrade_uninstall_leaves_the_crds_alone(clean: Release) -> None:
+    before = clean.everything()
+    notes = clean.helm("install", RELEASE, CHART, values=PLAIN)
     assert f"kubectl -n {NAMESPACE} rollout status deployment/runestone-operator" in notes
-    installed = release.everything() - before
+    installed = clean.everything() - before
 
-    release.helm("upgrade", RELEASE, CHART, values=EVERYTHING)
-    upgraded = release.everything() - before
+    clean.helm("upgrade", RELEASE, CHART, values=EVERYTHING)
+    upgraded = clean.everything() - before
     assert {f"Deployment {NAMESPACE}/runestone-gateway"} <= upgraded - installed
 
-    release.helm("upgrade", RELEASE, CHART, values=PLAIN)
-    again = {name for name in release.everything() - before if not name.startswith("Secret")}
+    clean.helm("upgrade", RELEASE, CHART, values=PLAIN)
+    again = {name for name in clean.everything() - before if not name.startswith("Secret")}
     assert again == {name for name in installed if not name.startswith("Secret")}
 
-    told = release.helm("uninstall", RELEASE)
-    left = release.everything() - before
+    told = clean.helm("uninstall", RELEASE)
+    left = clean.everything() - before
     assert {name.partition(" ")[0] for name in left} == {"CustomResourceDefinition"}
     assert len(left) == 3
     assert all(name.partition("/")[2] in told for name in left)
 
 
-def test_kept_crds_are_taken_up_by_the_next_install(release: Release) -> None:
-    release.helm("install", RELEASE, CHART)
+def test_kept_crds_are_taken_up_by_the_next_install(clean: Release) -> None:
+    clean.helm("install", RELEASE, CHART)
     with pytest.raises(HelmError, match="exists and cannot be imported"):
-        release.helm("install", "other", CRD_CHART)
-    release.helm("uninstall", RELEASE)
-    release.helm("install", RELEASE, CHART)
-    release.helm("uninstall", RELEASE)
-    release.kubectl("delete", "crd", "-l", "app.kubernetes.io/name=runestone-crds")
-    eventually("the CRDs are gone", lambda: crds_are_gone(release))
+        clean.helm("install", "other", CRD_CHART)
+    clean.helm("uninstall", RELEASE)
+    clean.helm("install", RELEASE, CHART)
+    clean.helm("uninstall", RELEASE)
 
 
-def test_D12_the_charts_go_in_any_order_with_the_operator_down(release: Release) -> None:
+def test_D12_the_charts_go_in_any_order_with_the_operator_down(clean: Release) -> None:
     """Nothing of ours has a finalizer, so nothing waits for an operator that is not there."""
-    before = release.everything()
-    release.helm("install", "crds", CRD_CHART, values={"keep": False})
-    release.helm("install", RELEASE, CHART, values={"crds": {"enabled": False}})
+    before = clean.everything()
+    clean.helm("install", "crds", CRD_CHART, values={"keep": False})
+    clean.helm("install", RELEASE, CHART, values={"crds": {"enabled": False}})
     pool = {"name": "openai", "type": "OpenAI", "models": [{"name": "gpt-4o-mini"}]}
     pool |= {"credentials": [{"secretRef": {"name": "openai", "key": "api-key"}}]}
     for kind, spec in (("ProviderPool", {"providers": [pool]}), ("ApiKey", {"tenant": "t"})):
@@ -148,11 +156,11 @@ def test_D12_the_charts_go_in_any_order_with_the_operator_down(release: Release)
             "metadata": {"name": "a", "namespace": "models"},
             "spec": spec,
         }
-        eventually("it is served", lambda: apply_is_taken(release, document))  # noqa: B023
-    release.helm("uninstall", "crds")  # the wrong order: the operator would still want them
-    eventually("the CRDs are gone", lambda: crds_are_gone(release))
-    release.helm("uninstall", RELEASE)
-    assert release.everything() - before == set()
+        eventually("it is served", lambda: apply_is_taken(clean, document))  # noqa: B023
+    clean.helm("uninstall", "crds")  # the wrong order: the operator would still want them
+    eventually("the CRDs are gone", lambda: crds_are_gone(clean))
+    clean.helm("uninstall", RELEASE)
+    assert clean.everything() - before == set()
 
 
 def apply_is_taken(release: Release, document: Document) -> bool:
@@ -160,35 +168,34 @@ def apply_is_taken(release: Release, document: Document) -> bool:
     return done.returncode == 0
 
 
-def test_an_upgrade_leaves_what_the_operator_wrote_into_the_webhooks(release: Release) -> None:
-    release.helm("install", RELEASE, CHART)
+def test_an_upgrade_leaves_what_the_operator_wrote_into_the_webhooks(clean: Release) -> None:
+    clean.helm("install", RELEASE, CHART)
     kinds = ("mutatingwebhookconfigurations", "validatingwebhookconfigurations")
     names = ("runestone-injector", "runestone-validation")
     for kind, name in zip(kinds, names, strict=True):
-        found = json.loads(release.kubectl("get", kind, name, "-o", "json"))
+        found = json.loads(clean.kubectl("get", kind, name, "-o", "json"))
         told = [{"name": h["name"], "clientConfig": {"caBundle": CA}} for h in found["webhooks"]]
         partial = {key: found[key] for key in ("apiVersion", "kind")} | {
             "metadata": {"name": name},
             "webhooks": told,
         }
         how = ("--server-side", "--validate=false", "--field-manager=runestone-operator", "-f", "-")
-        release.kubectl("apply", *how, documents=[partial])
-    release.helm("upgrade", RELEASE, CHART, values={"webhook": {"timeoutSeconds": 7}})
+        clean.kubectl("apply", *how, documents=[partial])
+    clean.helm("upgrade", RELEASE, CHART, values={"webhook": {"timeoutSeconds": 7}})
     for kind, name in zip(kinds, names, strict=True):
-        found = json.loads(release.kubectl("get", kind, name, "-o", "json"))
+        found = json.loads(clean.kubectl("get", kind, name, "-o", "json"))
         assert {hook["timeoutSeconds"] for hook in found["webhooks"]} == {7}
         assert {hook["clientConfig"].get("caBundle") for hook in found["webhooks"]} == {CA}
-    release.helm("uninstall", RELEASE)
-    release.kubectl("delete", "crd", "-l", "app.kubernetes.io/name=runestone-crds")
+    clean.helm("uninstall", RELEASE)
 
 
 def test_the_commands_of_the_notes_leave_nothing_at_all(
-    release: Release, tmp_path: Path, request: pytest.FixtureRequest
+    clean: Release, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     """The operator runs meanwhile, as the chart starts it and with the rights that it gives."""
-    before = release.everything()
-    notes = release.helm("install", RELEASE, CHART)
-    cluster = Cluster(release.api)
+    before = clean.everything()
+    notes = clean.helm("install", RELEASE, CHART)
+    cluster = Cluster(clean.api)
     request.addfinalizer(cluster.client.close)
     operator = one(render({}), "Deployment", "-operator")["spec"]["template"]["spec"]
     env = {each["name"]: each.get("value", NAMESPACE) for each in operator["containers"][0]["env"]}
@@ -198,20 +205,20 @@ def test_the_commands_of_the_notes_leave_nothing_at_all(
         for document in (secret("models"), pool("models"), key("models")):
             cluster.apply(document)
         eventually("it is published", lambda: cluster.is_published("models"))
-        eventually("the webhooks are told whom to trust", lambda: has_bundle(release))
+        eventually("the webhooks are told whom to trust", lambda: has_bundle(clean))
         assert [line for line in process.lines() if "(403)" in str(line)] == []
-    release.helm("uninstall", RELEASE)
-    assert release.everything() - before != set()
+    clean.helm("uninstall", RELEASE)
+    assert clean.everything() - before != set()
 
     left_on_purpose = notes.partition("What is left then, on purpose:")[2]
     commands = re.findall(r"^ +kubectl (.+)$", left_on_purpose, re.M)
-    assert len(commands) == 3
+    assert len(commands) == 4
     for command in commands:
-        release.kubectl(*command.split())
+        clean.kubectl(*command.split())
     cluster.delete("Secret", "models", "openai")
     # Nobody collects here what has an owner that is gone: these are the ApiKey's.
     owned = {"Secret models/client-api-key"}
-    eventually("nothing is left", lambda: release.everything() - before <= owned)
+    eventually("nothing is left", lambda: clean.everything() - before <= owned)
     cluster.delete("Secret", "models", "client-api-key")
 
 

@@ -21,13 +21,13 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.kube
 SERVER = str(Path(sys.executable).with_name("nats-server"))
-AUTH = {"nats": {"auth": {"enabled": True}}}
+OPEN = {"nats": {"auth": {"enabled": False}}}
 THREE = {"nats": {"replicas": 3}}
 VARIANTS: dict[str, Values] = {
     "one": {},
     "three": THREE,
-    "with-auth": AUTH,
-    "three-with-auth": merged(THREE, AUTH),
+    "open": OPEN,
+    "three-open": merged(THREE, OPEN),
 }
 
 
@@ -126,7 +126,7 @@ def test_servers_of_a_cluster_know_each_other_by_names_that_exist() -> None:
 
 
 def test_accounts_are_the_operators_to_make() -> None:
-    found = render(AUTH)
+    found = render({})
     pod = one(found, "StatefulSet", "-nats")["spec"]["template"]["spec"]
     (config,) = (volume for volume in pod["volumes"] if volume["name"] == "config")
     secret = config["projected"]["sources"][1]["secret"]
@@ -138,3 +138,20 @@ def test_accounts_are_the_operators_to_make() -> None:
     env = {variable["name"]: variable.get("value") for variable in operator["env"]}
     assert env["RUNESTONE_NATS_ACCOUNTS_URL"] == "nats://runestone-nats.runestone-system.svc:4222"
     assert env["RUNESTONE_NATS_RESOLVER_DIR"] == "/data/jwt"  # on the volume
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        pytest.param({}, True, id="own"),
+        pytest.param({"auth": {"enabled": False}}, False, id="own, open"),
+        pytest.param({"enabled": False, "url": "nats://n"}, False, id="external"),
+        pytest.param(
+            {"enabled": False, "url": "nats://n", "auth": {"external": True}}, True, id="trusts us"
+        ),
+        pytest.param({"enabled": False, "auth": {"external": True}}, False, id="none"),
+    ],
+)
+def test_who_makes_the_accounts(values: Values, expected: bool) -> None:
+    operator = one(render({"nats": values}), "Deployment", "-operator")
+    assert ("RUNESTONE_NATS_ACCOUNTS_URL" in str(operator)) == expected

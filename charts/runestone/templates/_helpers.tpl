@@ -123,3 +123,8 @@ nats://{{ include "runestone.fullname" . }}-nats.{{ .Release.Namespace }}.svc:42
 {{- define "runestone.gateway.namespace" -}}
 {{- .Values.gateway.namespace | default .Release.Namespace -}}
 {{- end -}}
+
+{{/* "true" where accounts at NATS are the operator's to make. */}}
+{{- define "runestone.nats.accounts" -}}
+{{- ternary .Values.nats.auth.enabled (and (ne .Values.nats.url "") .Values.nats.auth.external) .Values.nats.enabled -}}
+{{- end -}}

@@ -73,7 +73,6 @@ FACTORS: Final[Mapping[str, Mapping[str, Values]]] = {
         "three": {
             "nats": {
                 "replicas": 3,
-                "auth": {"enabled": True},
                 "storage": {"className": "fast", "size": "20Gi", "retain": False},
                 "podAnnotations": {"note": "x"},
             }
@@ -82,10 +81,10 @@ FACTORS: Final[Mapping[str, Mapping[str, Values]]] = {
             "nats": {
                 "enabled": False,
                 "url": "tls://nats.example.com:4222",
-                "auth": {"enabled": True, "resolverDir": "/srv/accounts"},
+                "auth": {"external": True, "resolverDir": "/srv/accounts"},
             }
         },
-        "passing": {"nats": {"storage": {"persistent": False}}},
+        "passing": {"nats": {"storage": {"persistent": False}, "auth": {"enabled": False}}},
         "none": {"nats": {"enabled": False}},
     },
     "gateway": {
