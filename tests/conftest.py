@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-hypothesis.settings.register_profile("runestone")  # machines are slow at times
+hypothesis.settings.register_profile("runestone", deadline=None)  # machines are slow at times
 hypothesis.settings.load_profile("runestone")
 
 
