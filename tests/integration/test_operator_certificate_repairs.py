@@ -41,6 +41,7 @@ def operator_env(port: int) -> dict[str, str]:
 @pytest.fixture(scope="module")
 def called(cluster: Cluster, port: int, operator: OperatorProcess) -> Iterator[OperatorProcess]:
     install(cluster, port)
+    eventually("trusted", lambda: trusted(cluster))
     yield operator
     assert "PRIVATE" not in operator.log.read_text()
 

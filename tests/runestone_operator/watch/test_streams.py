@@ -52,7 +52,7 @@ def test_the_api_server_selects() -> None:
     )
     assert sorted(watching.label_selectors.values()) == [
         "app.kubernetes.io/managed-by=runestone-operator",
-        "runestone.dev/inject=true",
+        "runestone.dev/inject,runestone.dev/inject!=false",
     ]
     (secrets,) = watching.field_selectors.values()
     assert "type!=helm.sh/release.v1" in secrets
