@@ -21,6 +21,7 @@ _USED: Final = (
     "DIRECT.GET.*",
     "DIRECT.GET.*.>",
     "CONSUMER.DURABLE.CREATE.*.*",
+    "CONSUMER.INFO.*.*",
     "CONSUMER.MSG.NEXT.*.*",
 )
 

@@ -8,6 +8,7 @@ import secrets
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, Final
 
 import orjson
@@ -35,13 +36,15 @@ from runestone_sidecar.overflow.record import (
 )
 from runestone_sidecar.overflow.seal import Unreadable
 from runestone_sidecar.overflow.store import MESSAGE_ID, Kept, Store
+from runestone_sidecar.pipeline.aside import aside
 from runestone_sidecar.pipeline.plan import Plan, Record, Routing
-from runestone_sidecar.pipeline.prepare import Incoming, prepare
+from runestone_sidecar.pipeline.prepare import Incoming, build_query, prepare
 from runestone_sidecar.pipeline.spending import reserve
 from runestone_sidecar.telemetry.events import EventType
 from runestone_sidecar.upstream.dialects.base import Request
 from runestone_sidecar.upstream.surfaces.base import Surface
 
+HEAVY_BYTES: Final = 256 * 1024  # of a body: from here on, what is made of it is made aside
 LOST_RACE_S: Final = 1.0
 MISSED: Final = 3  # deliveries without a record until there is none
 LONGEST_WAIT_S: Final = 30.0  # for room: limits may be raised, and others give theirs back
@@ -111,7 +114,7 @@ class Admission:
         work: Plan | GatewayError
         try:
             with Routing(record):
-                work = self._plan(asked, surface, record)
+                work = await self._plan(asked, surface, record)
         except GatewayError as error:
             work = error
         except Exception:  # it must not come again for ever
@@ -153,35 +156,18 @@ class Admission:
         await store.streams.tell(store.names.wake)
         return min(LONGEST_WAIT_S, max(SHORTEST_WAIT_S, reached.wait_s))
 
-    def _plan(self, asked: "_Asked", surface: Surface | None, record: Record) -> Plan:
+    async def _plan(self, asked: "_Asked", surface: Surface | None, record: Record) -> Plan:
         """As the edge does it, by the configuration of now. Raises GatewayError."""
-        envelope = asked.envelope
         if surface is None:
             raise BadRequest("This sidecar does not serve the URL that the job is for.")
-        body = _object(envelope.body)
-        surface.check(body)
-        request = Request(
-            body=body,
-            model=body["model"],
-            stream=False,
-            request_id=envelope.request_id,
-            created_s=int(time.time()),
-            raw=envelope.body,
-            headers=envelope.lines(surface.forwarded),
-        )
-        record.model = request.model
-        plan = prepare(
-            self.router,
-            asked.snapshot,
-            asked.principal,
-            Incoming(
-                surface=surface,
-                request=request,
-                header=envelope.header,
-                clock=asyncio.get_running_loop().time,
-                body_bytes=len(envelope.body),
-            ),
-        )
+        make = partial(_incoming, asked.envelope, surface, clock=asyncio.get_running_loop().time)
+        if len(asked.envelope.body) < HEAVY_BYTES:
+            incoming = make()
+        else:
+            incoming = await aside(make)
+            incoming.query = await aside(partial(build_query, incoming))
+        record.model = incoming.request.model
+        plan = prepare(self.router, asked.snapshot, asked.principal, incoming)
         record.model = plan.decision.model
         record.input_tokens = plan.input_tokens
         return plan
@@ -250,6 +236,28 @@ def _end_of(record: JobRecord) -> tuple[str, str] | None:
     if record.tries >= record.max_attempts:  # whoever made the last one died of it
         return FAILED, EXHAUSTED
     return None
+
+
+def _incoming(envelope: Envelope, surface: Surface, *, clock: Callable[[], float]) -> Incoming:
+    """Raises GatewayError."""
+    body = _object(envelope.body)
+    surface.check(body)
+    request = Request(
+        body=body,
+        model=body["model"],
+        stream=False,
+        request_id=envelope.request_id,
+        created_s=int(time.time()),
+        raw=envelope.body,
+        headers=envelope.lines(surface.forwarded),
+    )
+    return Incoming(
+        surface=surface,
+        request=request,
+        header=envelope.header,
+        clock=clock,
+        body_bytes=len(envelope.body),
+    )
 
 
 def _object(data: bytes) -> dict[str, Any]:

@@ -165,14 +165,13 @@ class Attempt:
             await self._retry(error)
             return
         code = error.name
-        if is_passing(error):
+        if await self._end(FAILED, response_to(error, self.record), code) and is_passing(error):
             self.tools.metrics.dead_letters.labels(reason_of(error)).inc()
             self.tools.events.emit(EventType.OVERFLOW_DEAD_LETTER, self.record, reason=code)
-        await self._end(FAILED, response_to(error, self.record), code)
 
-    async def _end(self, state: str, response: JobResponse, error: str = "") -> None:
-        """The result is kept before the message is given up: between the two, it comes again and
-        finds that all is done."""
+    async def _end(self, state: str, response: JobResponse, error: str = "") -> bool:
+        """Whether that is how it has ended. The result is kept before the message is given up:
+        between the two, it comes again and finds that all is done."""
         ended = self.mine.record.ended(state, error=error)
         result = encode_result(response)
 
@@ -182,12 +181,14 @@ class Attempt:
             parts = await self.store.put_result(self.owner, ended, result)
             await self.store.write(self.owner, replace(ended, parts=parts), self.mine.revision)
 
-        if await self._written(write, state):
-            self.tools.metrics.has_ended(ended)
-            self.tools.events.emit(EventType.OVERFLOW_DRAIN_STOP, self.record, reason=error or None)
-            await self._acknowledge()
-            if ended.attempt > 1 and not ended.can_run_anew:  # kept by who lost it, or before
-                await self._drop_request()
+        if not await self._written(write, state):
+            return False
+        self.tools.metrics.has_ended(ended)
+        self.tools.events.emit(EventType.OVERFLOW_DRAIN_STOP, self.record, reason=error or None)
+        await self._acknowledge()
+        if ended.attempt > 1 and not ended.can_run_anew:  # kept by who lost it, or before
+            await self._drop_request()
+        return True
 
     async def _retry(self, error: GatewayError) -> None:
         retrying = replace(self.mine.record, state=RETRYING, error=error.name)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import random
 from typing import TYPE_CHECKING
 
+import pytest
 from prometheus_client import CollectorRegistry
 
 from runestone_contract.config import Limits
@@ -13,7 +15,7 @@ from runestone_sidecar.admit.local_limits import LocalLimiter
 from runestone_sidecar.admit.route import Router
 from runestone_sidecar.config.holder import Holder
 from runestone_sidecar.edge.generate import SURFACES
-from runestone_sidecar.overflow.admission import Admission, Admitted
+from runestone_sidecar.overflow.admission import HEAVY_BYTES, Admission, Admitted
 from runestone_sidecar.overflow.attempt import Tools
 from runestone_sidecar.overflow.envelope import Envelope, encode_request
 from runestone_sidecar.overflow.metrics import OverflowMetrics
@@ -28,11 +30,17 @@ from runestone_testing.routing import CREDENTIALS
 if TYPE_CHECKING:
     from runestone_sidecar.admit.limits import Reservation
 
-BODY = b'{"model":"gpt-4o-mini","messages":[{"role":"user","content":"hello"}]}'
-REQUEST = encode_request(Envelope("shop/app", "team", "/v1/chat/completions", "req_1", (), BODY))
+
+def request(text: str) -> bytes:
+    body = {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": text}]}
+    path = "/v1/chat/completions"
+    return encode_request(
+        Envelope("shop/app", "team", path, "req_1", (), json.dumps(body).encode())
+    )
 
 
-async def test_the_end_of_a_job_is_news_to_its_keys_waiters() -> None:
+@pytest.mark.parametrize("size", [5, HEAVY_BYTES], ids=["small", "heavy"])
+async def test_the_end_of_a_job_is_news_to_its_keys_waiters(size: int) -> None:
     ended: list[str] = []
 
     class Watched:
@@ -67,7 +75,7 @@ async def test_the_end_of_a_job_is_news_to_its_keys_waiters() -> None:
     async with job_store() as store:
         job = job_record()
         await store.create(OWNER, job)
-        await store.enqueue(OWNER, job, store.seal_request(job.id, REQUEST))
+        await store.enqueue(OWNER, job, store.seal_request(job.id, request("x" * size)))
         consumer = await store.ensure_consumer(OWNER)
         delivery = await store.streams.next(store.names.queue, consumer)
         assert delivery is not None

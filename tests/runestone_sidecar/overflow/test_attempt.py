@@ -36,8 +36,8 @@ def tools() -> Tools:
     )
 
 
-async def begun(store: Store, used: Tools) -> Attempt:
-    job = replace(job_record(), state=RUNNING, attempt=1, worker="one", seq=1)
+async def begun(store: Store, used: Tools, **bounds: int) -> Attempt:
+    job = replace(job_record(**bounds), state=RUNNING, attempt=1, worker="one", seq=1)
     revision = await store.create(OWNER, job)
     await store.enqueue(OWNER, job, b"work")
     consumer = await store.ensure_consumer(OWNER)
@@ -75,10 +75,10 @@ async def test_passing_trouble_leaves_the_message_for_another_attempt() -> None:
         assert await queued(store) == 1
 
 
-async def _is_dropped(outcome: GatewayError) -> None:
+async def _is_dropped(outcome: GatewayError, **bounds: int) -> None:
     async with job_store() as store:
         used = tools()
-        attempt = await begun(store, used)
+        attempt = await begun(store, used, **bounds)
         other = replace(attempt.mine.record, attempt=2, worker="two")
         revision = await store.write(OWNER, other, attempt.mine.revision)
         await attempt.run(outcome)
@@ -86,6 +86,8 @@ async def _is_dropped(outcome: GatewayError) -> None:
         assert (kept.record, kept.revision) == (other, revision)
         assert await queued(store) == 1  # it is the other's to acknowledge
         assert used.metrics.fenced._value.get() == 1
+        (letters,) = used.metrics.dead_letters.collect()
+        assert not sum(each.value for each in letters.samples if each.name.endswith("_total"))
 
 
 async def test_a_result_that_comes_late_is_dropped() -> None:
@@ -94,3 +96,7 @@ async def test_a_result_that_comes_late_is_dropped() -> None:
 
 async def test_trouble_that_comes_late_is_dropped() -> None:
     await _is_dropped(UpstreamFailed("away"))
+
+
+async def test_the_last_trouble_of_a_job_that_was_lost_is_no_dead_letter() -> None:
+    await _is_dropped(UpstreamFailed("away"), max_attempts=1)
