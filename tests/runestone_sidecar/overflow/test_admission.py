@@ -19,6 +19,9 @@ from runestone_sidecar.overflow.admission import HEAVY_BYTES, Admission, Admitte
 from runestone_sidecar.overflow.attempt import Tools
 from runestone_sidecar.overflow.envelope import Envelope, encode_request
 from runestone_sidecar.overflow.metrics import OverflowMetrics
+from runestone_sidecar.overflow.principals import Principals
+from runestone_sidecar.overflow.webhooks.metrics import WebhookMetrics
+from runestone_sidecar.overflow.webhooks.outbox import Outbox
 from runestone_sidecar.pipeline.execute import Executor
 from runestone_sidecar.telemetry.events import Events
 from runestone_sidecar.telemetry.metrics import Metrics
@@ -68,10 +71,12 @@ async def test_the_end_of_a_job_is_news_to_its_keys_waiters(size: int) -> None:
         close=lambda _: None,
         events=Events(),
         rng=rng,
+        outbox=Outbox(WebhookMetrics(CollectorRegistry())),
         took=lambda _: None,
     )
     router = Router(load=LoadStore(), random=rng)
-    admission = Admission(holder, router, LocalLimiter(), SURFACES, tools, Watched)
+    principals = Principals(holder)
+    admission = Admission(holder, router, LocalLimiter(), SURFACES, tools, principals, Watched)
     async with job_store() as store:
         job = job_record()
         await store.create(OWNER, job)
