@@ -1,0 +1,264 @@
+"""A shop from nothing to uninstalled, as its platform team and its developers see it.
+
+The tests go on from each other, in their order. RUNESTONE_E2E_REQUESTS is how many requests each
+trial under load takes at least (600).
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Final
+
+import pytest
+
+from runestone_testing.node import Node, python
+from runestone_testing.shop_node import (
+    FILES,
+    REQUESTS,
+    SHOP,
+    SYSTEM,
+    Load,
+    Standin,
+    chart_values,
+    helm,
+    install_chart,
+)
+from runestone_testing.sidecar import wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+pytestmark = pytest.mark.e2e
+
+LIMIT: Final = 30  # requests a minute, of the key `limited`
+PROGRAMMED: Final = ("wait", "--for=condition=Programmed", "--timeout=60s", "pp,ak,rp", "--all")
+SDK: Final = """
+import sys
+from openai import OpenAI
+client = OpenAI()
+for model in sys.argv[1:]:
+    messages = [{"role": "user", "content": "hello"}]
+    whole = client.chat.completions.create(model=model, messages=messages)
+    print(whole.choices[0].message.content)
+    stream = client.chat.completions.create(model=model, messages=messages, stream=True)
+    parts = [chunk.choices[0].delta.content or "" for chunk in stream if chunk.choices]
+    print("".join(parts).strip())
+"""
+MANY: Final = """
+import collections, sys
+from openai import OpenAI, OpenAIError
+client, seen = OpenAI(max_retries=0), collections.Counter()
+for _ in range(int(sys.argv[1])):
+    try:
+        client.chat.completions.create(model="gpt-4o", messages=[{"role": "user", "content": "x"}])
+        seen["ok"] += 1
+    except OpenAIError as error:
+        seen[str(getattr(error, "status_code", error))] += 1
+import json; print(json.dumps(seen))
+"""
+JOBS: Final = """
+import json, os, sys, urllib.request
+def call(path, body=None, **headers):
+    request = urllib.request.Request(os.environ["OPENAI_BASE_URL"] + path, body)
+    request.add_header("Authorization", "Bearer " + os.environ["OPENAI_API_KEY"])
+    for name, value in headers.items():
+        request.add_header(name.replace("_", "-"), value)
+    return json.load(urllib.request.urlopen(request, timeout=30))
+if sys.argv[1] == "submit":
+    body = {"model": "gpt-4o", "messages": [{"role": "user", "content": "later"}]}
+    for _ in range(int(sys.argv[2])):
+        made = call("/chat/completions", json.dumps(body).encode(), Prefer="respond-async",
+                    Content_Type="application/json")
+        print(made["id"])
+else:
+    print(json.dumps({job["id"]: job["status"] for job in call("/jobs")["data"]}))
+"""
+
+
+@pytest.fixture(scope="module")
+def standin(node: Node) -> Iterator[Standin]:
+    """Everything installed, applied, and running."""
+    node.kubectl("apply", "-f", str(FILES / "standin.yaml"))
+    install_chart(chart_values())
+    with node.namespace(SHOP):
+        for name in ("10-pools.yaml", "20-keys.yaml"):
+            node.kubectl("apply", "-f", str(FILES / name))
+        node.kubectl("-n", SHOP, *PROGRAMMED)
+        node.kubectl("apply", "-f", str(FILES / "30-app.yaml"))
+        for name in ("checkout", "reports"):
+            rolled_out(node, name)
+        node.kubectl("-n", "vendors", "rollout", "status", "deployment/standin", "--timeout=110s")
+        yield Standin.of(node)
+    node.kubectl("delete", "namespace", "vendors", "--wait=false")
+
+
+def rolled_out(node: Node, deployment: str) -> None:
+    node.kubectl("-n", SHOP, "rollout", "status", f"deployment/{deployment}", "--timeout=110s")
+
+
+def pods(node: Node, app: str) -> list[str]:
+    """Their names, those that end left out."""
+    listed = json.loads(node.kubectl("-n", SHOP, "get", "pods", f"-lapp={app}", "-ojson"))
+    return [
+        pod["metadata"]["name"]
+        for pod in listed["items"]
+        if "deletionTimestamp" not in pod["metadata"]
+    ]
+
+
+def run_in(node: Node, pod: str, program: str, *arguments: str) -> str:
+    return node.kubectl("-n", SHOP, "exec", pod, "-c", "app", "--", *python(program), *arguments)
+
+
+def test_the_stock_sdk_is_answered_by_every_provider(node: Node, standin: Standin) -> None:
+    for pod in pods(node, "checkout"):
+        said = run_in(node, pod, SDK, "gpt-4o", "claude-3-5-sonnet").splitlines()
+
+        assert said == [
+            *["gpt-4o at /v1/chat/completions by sk-e2e-openai-first-00000000000000"] * 2,
+            *["claude-3-5-sonnet at /v1/messages by sk-ant-e2e-anthropic-00000000000000"] * 2,
+        ]
+
+
+def test_a_limit_is_that_of_all_replicas_together(node: Node, standin: Standin) -> None:
+    replicas = pods(node, "reports")
+    with ThreadPoolExecutor(len(replicas)) as each:
+        seen = [
+            json.loads(found)
+            for found in each.map(lambda pod: run_in(node, pod, MANY, "25"), replicas)
+        ]
+
+    assert sum(found.get("ok", 0) for found in seen) == LIMIT
+    assert {outcome for found in seen for outcome in found} <= {"ok", "429"}
+
+
+def test_jobs_outlive_the_pod_that_took_them(node: Node, standin: Standin) -> None:
+    taker, other, *_ = pods(node, "checkout")
+    standin.set(delay_s=2.0)
+    made = set(run_in(node, taker, JOBS, "submit", "6").split())
+    node.kubectl("-n", SHOP, "delete", "pod", taker, "--force", "--grace-period=0")
+    standin.set(delay_s=0.0)
+
+    def states() -> dict[str, str]:
+        found: dict[str, str] = json.loads(run_in(node, other, JOBS, "list"))
+        return found
+
+    wait_until(
+        "every job has ended well",
+        lambda: {id_ for id_, state in states().items() if state == "succeeded"} >= made,
+        within_s=90,
+        every_s=0.5,
+    )
+    rolled_out(node, "checkout")
+
+
+def answered_by(standin: Standin, model: str) -> bool:
+    reports = standin.seen()["reports"].values()
+    running = [report for report in reports if not report["stopped"]]
+    return all(report["latest_text"].startswith(f"{model} at") for report in running)
+
+
+def test_a_changed_policy_is_live_in_every_pod(node: Node, standin: Standin) -> None:
+    load = Load.begin(standin, model="smart")
+    wait_until("gpt-4o answers", lambda: answered_by(standin, "gpt-4o"))
+
+    patch = {"spec": {"aliases": {"smart": "gpt-4o-mini"}}}
+    node.kubectl("-n", SHOP, "patch", "rp", "default", "--type=merge", f"-p={json.dumps(patch)}")
+    began_s = time.monotonic()
+    wait_until("gpt-4o-mini answers", lambda: answered_by(standin, "gpt-4o-mini"))
+    print(f"policy live in all pods: {time.monotonic() - began_s:.2f} s")
+
+    assert set(load.stop()) == {"ok"}
+    node.kubectl("-n", SHOP, *PROGRAMMED)
+
+
+def test_a_disabled_key_is_refused_in_every_pod(node: Node, standin: Standin) -> None:
+    load = Load.begin(standin)
+    enabled = '-p={"spec":{"enabled":%s}}'
+    node.kubectl("-n", SHOP, "patch", "ak", "checkout", "--type=merge", enabled % "false")
+    began_s = time.monotonic()
+    refused = "AuthenticationError"
+    replicas = set(pods(node, "checkout"))
+
+    def all_refused() -> bool:
+        reports = standin.seen()["reports"]
+        return all(any(refused in one for one in reports[pod]["ended"]) for pod in replicas)
+
+    wait_until("every pod's key is refused", all_refused)
+    print(f"key refused in all pods: {time.monotonic() - began_s:.2f} s")
+    node.kubectl("-n", SHOP, "patch", "ak", "checkout", "--type=merge", enabled % "true")
+    node.kubectl("-n", SHOP, *PROGRAMMED)
+
+    assert all(outcome == "ok" or refused in outcome for outcome in load.stop())
+
+
+def test_a_providers_key_is_replaced_under_load(node: Node, standin: Standin) -> None:
+    old, new = "sk-e2e-openai-first-00000000000000", "sk-e2e-openai-second-0000000000000"
+    load = Load.begin(standin)
+    patch = json.dumps({"stringData": {"api-key": new}})
+    node.kubectl("-n", SHOP, "patch", "secret", "openai", f"-p={patch}")
+    wait_until("the new key is used", lambda: standin.seen()["calls"].get(new), every_s=0.2)
+    standin.set(forget=True)
+    node.kubectl("-n", SHOP, *PROGRAMMED)
+    load.wait_for(REQUESTS)
+
+    assert set(load.stop()) == {"ok"}
+    assert standin.seen()["calls"].keys().isdisjoint({old}) or standin.seen()["calls"][new]
+
+
+def test_a_rolling_restart_fails_no_request(node: Node, standin: Standin) -> None:
+    load = Load.begin(standin)
+    before = set(pods(node, "checkout"))
+    node.kubectl("-n", SHOP, "rollout", "restart", "deployment/checkout")
+    rolled_out(node, "checkout")
+    load.wait_for(REQUESTS)
+
+    assert before.isdisjoint(pods(node, "checkout"))
+    assert set(load.stop()) == {"ok"}
+
+
+def test_without_the_operator_all_are_served(node: Node, standin: Standin) -> None:
+    load = Load.begin(standin)
+    node.kubectl("-n", SYSTEM, "scale", "deployment/runestone-operator", "--replicas=0")
+    wait_until("no operator runs", lambda: not operators(node), within_s=60, every_s=0.5)
+    load.wait_for(REQUESTS)
+    node.kubectl("-n", SYSTEM, "scale", "deployment/runestone-operator", "--replicas=2")
+    node.kubectl("-n", SYSTEM, "rollout", "status", "deployment/runestone-operator")
+
+    assert set(load.stop()) == {"ok"}
+
+
+def operators(node: Node) -> str:
+    label = "-lapp.kubernetes.io/component=operator"
+    return node.kubectl("-n", SYSTEM, "get", "pods", label, "-oname")
+
+
+def test_an_upgrade_fails_no_request(node: Node, standin: Standin) -> None:
+    load = Load.begin(standin)
+    values = chart_values()
+    values["sidecar"]["logLevel"] = "warning"
+    values["operator"]["podAnnotations"] = {"upgraded": "yes"}
+    install_chart(values)
+    load.wait_for(REQUESTS)
+
+    assert set(load.stop()) == {"ok"}
+    node.kubectl("-n", SHOP, *PROGRAMMED)
+
+
+def test_uninstalled_nothing_is_stuck_and_pods_serve_on(node: Node, standin: Standin) -> None:
+    load = Load.begin(standin)
+    helm("uninstall", "runestone", "--namespace", SYSTEM, "--wait")
+    load.wait_for(50)
+
+    assert set(load.stop()) == {"ok"}
+    ours = ("-lapp.kubernetes.io/instance=runestone", "-oname")
+    wait_until(
+        "nothing of the release is left",
+        lambda: not node.kubectl("-n", SYSTEM, "get", "all,cm,secret,sa,pdb,netpol", *ours),
+        within_s=60,
+        every_s=0.5,
+    )
+    cluster_wide = "mutatingwebhookconfigurations,validatingwebhookconfigurations,clusterroles"
+    assert node.kubectl("get", cluster_wide, *ours) == ""
