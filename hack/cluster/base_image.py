@@ -11,6 +11,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from cluster.errors import ClusterError, MachineError
 from cluster.run import output, phase
 
 if TYPE_CHECKING:
@@ -51,7 +52,10 @@ def _make_archive(archive: Path) -> None:
         root = Path(name) / "root"
         # In a mount namespace: debootstrap mounts a /proc, and may be killed before it unmounts it.
         bootstrap = ["debootstrap", "--variant=minbase", f"--include={PACKAGES}", SUITE, str(root)]
-        output(["unshare", "--mount", *bootstrap, *_mirror()])
+        try:
+            output(["unshare", "--mount", *bootstrap, *_mirror()])
+        except ClusterError as error:
+            raise MachineError([f"no Debian {SUITE} to be had: {error}"]) from error
         for program in ("python", "python3"):  # where the official image has them
             (root / "usr/local/bin" / program).symlink_to("/usr/bin/python3")
         excluded = [f"--exclude=./{folder}/*" for folder in LEFT_OUT]

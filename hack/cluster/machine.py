@@ -98,7 +98,7 @@ def _overlay_works(folder: Path) -> bool:
 
 
 def install_packages() -> None:
-    """As apt is configured here; packages that are there already stay as they are."""
+    """As apt is configured here; what is there already stays as it is. Raises MachineError."""
     lacking = [package.name for package in PACKAGES if not package.is_there]
     if not lacking:
         return
@@ -106,10 +106,15 @@ def install_packages() -> None:
     env = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
     install = ["apt-get", "install", "-qq", "-y", "--no-install-recommends", *lacking]
     try:
-        output(install, env=env)
-    except ClusterError:  # most often: the lists are old, or there are none yet
-        output(["apt-get", "update", "-qq"], env=env)
-        output(install, env=env)
+        try:
+            output(install, env=env)
+        except ClusterError:  # most often: the lists are old, or there are none yet
+            output(["apt-get", "update", "-qq"], env=env)
+            output(install, env=env)
+    except ClusterError as error:
+        raise MachineError(
+            [f"Debian's {' '.join(lacking)} cannot be installed: {error}"]
+        ) from error
     still = [package.name for package in PACKAGES if not package.is_there]
     if still:
         raise ClusterError(
