@@ -1,3 +1,4 @@
+import base64
 import hashlib
 
 import pytest
@@ -108,3 +109,29 @@ def test_wanted_secrets_are_those_that_resources_name() -> None:
 
 def document(kind: str, name: str, spec: dict[str, object]) -> dict[str, object]:
     return {"apiVersion": API_VERSION, "kind": kind, "metadata": {"name": name}, "spec": spec}
+
+
+HOOK = b"whsec_" + base64.b64encode(bytes(range(32)))
+
+
+@pytest.mark.parametrize(
+    ("value", "fit"),
+    [
+        (HOOK, True),
+        (HOOK.rstrip(b"="), True),
+        (b" ".join([HOOK] * 4), True),
+        (b" ".join([HOOK] * 5), False),
+        (HOOK.removeprefix(b"whsec_"), False),
+        (HOOK + b"!", False),
+        (b"whsec_" + b"A", False),
+        (b"whsec_" + base64.b64encode(bytes(23)), False),
+        (b"whsec_" + base64.b64encode(bytes(65)), False),
+        (b"", False),
+    ],
+    ids=[
+        *("secret", "no-padding", "four", "five", "no-prefix", "other-characters"),
+        *("no-whole-byte", "too-short", "too-long", "empty"),
+    ],
+)
+def test_a_webhook_secret_is_known_by_its_form(value: bytes, fit: bool) -> None:
+    assert fact_of(value).webhook_secret is fit
