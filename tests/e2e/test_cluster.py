@@ -79,6 +79,12 @@ def web(node: Node, namespace: str) -> set[str]:
     )
     node.kubectl("-n", namespace, "rollout", "status", "deployment/web", "--timeout=120s")
     node.wait_ready(namespace, "client")
+    ask = (*python(FETCH), "http://web", "1")
+    wait_until(  # kube-proxy hears of the pods a moment after kubectl
+        "the Service answers",
+        lambda: node.try_kubectl("-n", namespace, "exec", "client", "--", *ask).returncode == 0,
+        every_s=0.2,
+    )
     listed = node.kubectl("-n", namespace, "get", "pods", "-lapp=web", "-oname")
     return {line.removeprefix("pod/") for line in listed.split()}
 

@@ -75,7 +75,12 @@ class Node:
     @contextlib.contextmanager
     def namespace(self, name: str) -> Iterator[str]:
         """A namespace that is there, its ServiceAccount too, until the end of the block."""
-        self.kubectl("create", "namespace", name)
+        wait_until(  # one of that name may be on its way out
+            f"the namespace {name} is made",
+            lambda: self.try_kubectl("create", "namespace", name).returncode == 0,
+            within_s=READY_TIMEOUT_S,
+            every_s=0.5,
+        )
         try:
             wait_until(
                 f"the service account of {name}",
