@@ -9,6 +9,7 @@ import logging
 import random
 import time
 from collections import deque
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
@@ -16,12 +17,11 @@ from typing import Final
 from runestone_sidecar.broker.streams import BrokerError, Delivery, Missing
 from runestone_sidecar.overflow.admission import Admission, Admitted
 from runestone_sidecar.overflow.metrics import AWAY, LEAVING, OFF, SERVING, OverflowMetrics
-from runestone_sidecar.overflow.space import Space
+from runestone_sidecar.overflow.rounds import Rounds
 from runestone_sidecar.overflow.store import Store
 
 BUSY_LOOK_S: Final = 1.0
 IDLE_LOOK_S: Final = 5.0  # whoever submits a job wakes us
-TROUBLE_S: Final = 1.0
 FAULT_S: Final = 5.0
 SHORTEST_REST_S: Final = 0.02
 
@@ -29,63 +29,25 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
-class Worker:
-    space: Space
+class Worker(Rounds):
     admission: Admission
     metrics: OverflowMetrics
     at_once: int
     rng: random.Random
-    _wake: asyncio.Event = field(default_factory=asyncio.Event)
-    _running: set[asyncio.Task[None]] = field(default_factory=set)
     _full_until_s: dict[str, float] = field(default_factory=dict)  # by owner
-    _consumers: dict[str, str] = field(default_factory=dict)  # by owner
-    _of: Store | None = None  # that they belong to
-    _leaving: bool = False
-
-    async def run(self) -> None:
-        """Until cancelled; jobs that run then are given back."""
-        try:
-            while not self._leaving:
-                store = self.space.store
-                if store is None:
-                    self._of = None
-                    self.metrics.show_nothing()
-                    self.metrics.worker_is(AWAY if self.at_once else OFF)
-                    await self._sit_out(BUSY_LOOK_S)
-                    continue
-                try:
-                    async with store.streams.heard(store.names.wake, self._wake.set):
-                        await self._serve(store)
-                except BrokerError as error:
-                    log.debug("jobs: %s", type(error).__name__)
-                    if isinstance(error, Missing):
-                        self.space.lose()
-                    await self._sit_out(TROUBLE_S)
-            await asyncio.Event().wait()
-        finally:
-            await self._give_back()
 
     def leave(self) -> None:
-        """Take no more."""
-        self._leaving = True
         self.metrics.worker_is(LEAVING)
-        self._wake.set()
+        Rounds.leave(self)
 
-    async def finish(self, within_s: float) -> None:
-        """What runs has so long to end, and is given back then."""
-        if self._running:
-            await asyncio.wait(self._running, timeout=max(0.0, within_s))
-        await self._give_back()
+    def _is_away(self) -> None:
+        self.metrics.show_nothing()
+        self.metrics.worker_is(AWAY if self.at_once else OFF)
 
-    async def _give_back(self) -> None:
-        running = list(self._running)
-        for task in running:
-            task.cancel()
-        if running:
-            await asyncio.wait(running)
+    def _woken_by(self, store: Store) -> AbstractAsyncContextManager[None]:
+        return store.streams.heard(store.names.wake, self._wake.set)
 
     async def _serve(self, store: Store) -> None:
-        """While it is this store. Raises BrokerError."""
         if self._of is not store:
             self._of = store
             self._consumers.clear()
@@ -160,20 +122,6 @@ class Worker:
         until_s = [self._full_until_s[owner] for owner in owners if owner in self._full_until_s]
         room_s = min(until_s, default=now_s + BUSY_LOOK_S) - now_s
         return max(SHORTEST_REST_S, min(BUSY_LOOK_S, room_s))
-
-    async def _sit_out(self, longest_s: float) -> None:
-        """What woke us before the trouble is no news: with it this would not wait at all, and give
-        the event loop no turn for anything, not even for what ends the trouble."""
-        self._wake.clear()
-        if not self._leaving:
-            await self._rest(longest_s)
-
-    async def _rest(self, longest_s: float) -> None:
-        try:
-            async with asyncio.timeout(longest_s):
-                await self._wake.wait()
-        except TimeoutError:
-            return
 
 
 def _age_s(stamp: str) -> float:

@@ -11,12 +11,13 @@ import math
 import random
 import time
 from collections import Counter, deque
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Final
 
 from runestone_sidecar.broker.streams import BrokerError, Delivery, Missing
+from runestone_sidecar.overflow.rounds import Rounds
 from runestone_sidecar.overflow.seal import Unreadable
-from runestone_sidecar.overflow.space import Space
 from runestone_sidecar.overflow.store import Store
 from runestone_sidecar.overflow.webhooks.deliver import Delivering
 from runestone_sidecar.overflow.webhooks.event import KIND, Webhook, decode_webhook
@@ -29,7 +30,6 @@ FIRST_BACKOFF_S: Final = 5.0
 LONGEST_BACKOFF_S: Final = 3600.0
 LOOK_S: Final = 5.0  # whoever queues one wakes us
 BUSY_LOOK_S: Final = 1.0
-TROUBLE_S: Final = 1.0
 SHORTEST_REST_S: Final = 0.02
 LATE_S: Final = 2.0
 LATE_LOOK_S: Final = 0.1
@@ -53,68 +53,28 @@ class Pacing:
 
 
 @dataclass(slots=True)
-class Courier:
-    space: Space
+class Courier(Rounds):
     delivering: Delivering
     metrics: WebhookMetrics
     events: Events
     at_once: int
     rng: random.Random
     pacing: Pacing = field(default_factory=Pacing)
-    _wake: asyncio.Event = field(default_factory=asyncio.Event)
-    _running: set[asyncio.Task[None]] = field(default_factory=set)
     _of_key: Counter[str] = field(default_factory=Counter)  # running, by owner
     _look_at_s: dict[str, float] = field(default_factory=dict)  # by owner: not before
     _due_s: dict[str, float] = field(default_factory=dict)  # by owner: the next that we put back
-    _consumers: dict[str, str] = field(default_factory=dict)  # by owner
-    _of: Store | None = None  # that they belong to
-    _leaving: bool = False
 
-    async def run(self) -> None:
-        """Until cancelled; what is under way then is given back."""
-        try:
-            while not self._leaving and self.at_once:
-                store = self.space.store
-                if store is None:
-                    self._of = None
-                    await self._rest(BUSY_LOOK_S)
-                    continue
-                try:
-                    async with store.streams.heard(store.names.webhook_wake, self._heard):
-                        await self._serve(store)
-                except BrokerError as error:
-                    log.debug("webhooks: %s", type(error).__name__)
-                    if isinstance(error, Missing):
-                        self.space.lose()
-                    await self._rest(TROUBLE_S)
-            await asyncio.Event().wait()
-        finally:
-            await self._give_back()
+    def __post_init__(self) -> None:
+        self._leaving = not self.at_once  # then it never begins
 
-    def leave(self) -> None:
-        """Take no more."""
-        self._leaving = True
-        self._wake.set()
-
-    async def finish(self, within_s: float) -> None:
-        """What is under way has so long to end, and is given back then."""
-        if self._running:
-            await asyncio.wait(self._running, timeout=max(0.0, within_s))
-        await self._give_back()
-
-    async def _give_back(self) -> None:
-        running = list(self._running)
-        for task in running:
-            task.cancel()
-        if running:
-            await asyncio.wait(running)
+    def _woken_by(self, store: Store) -> AbstractAsyncContextManager[None]:
+        return store.streams.heard(store.names.webhook_wake, self._heard)
 
     def _heard(self) -> None:
         self._look_at_s.clear()
         self._wake.set()
 
     async def _serve(self, store: Store) -> None:
-        """While it is this store. Raises BrokerError."""
         if self._of is not store:
             self._of = store
             self._consumers.clear()
@@ -186,11 +146,6 @@ class Courier:
                 log.error("a webhook failed inside", exc_info=error)
 
         task.add_done_callback(ended)
-
-    async def _rest(self, longest_s: float) -> None:
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(longest_s):
-                await self._wake.wait()
 
     # -- one of them --
 
