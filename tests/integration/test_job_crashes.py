@@ -9,6 +9,7 @@ import asyncio
 import os
 import random
 import signal
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -143,6 +144,35 @@ async def test_E14_a_call_longer_than_silence_is_made_once() -> None:
         answer=[scripts.pause(SILENCE_S * 2.5), json_reply(ANSWER)], sidecars=2
     ) as stand:
         job = await stand.ended((await stand.submit()).json()["id"])
+        assert (job["status"], job["attempts"]) == ("succeeded", 1)
+        assert len(stand.provider.requests) == 1
+
+
+async def test_E4_a_job_is_left_to_its_worker_when_nats_comes_back_late() -> None:
+    """NATS was away for longer than a worker may be silent, and brings the job once more."""
+    gate = asyncio.Event()
+    async with job_stand(answer=[scripts.until(gate), json_reply(ANSWER)], sidecars=2) as stand:
+        job_id = (await stand.submit()).json()["id"]
+        await stand.provider.requested(within_s=DEADLINE_S)
+        stand.nats.stop()
+        late_s = time.monotonic() + 1.5 * SILENCE_S
+
+        async def is_late() -> bool:
+            return time.monotonic() > late_s
+
+        await until(is_late)
+        stand.nats.start()
+
+        async def comes_again() -> bool:
+            counts = [
+                await asyncio.to_thread(sidecar.metric, "runestone_jobs_redeliveries_total")
+                for sidecar in stand.sidecars
+            ]
+            return any(counts)
+
+        await until(comes_again)
+        gate.set()
+        job = await stand.ended(job_id)
         assert (job["status"], job["attempts"]) == ("succeeded", 1)
         assert len(stand.provider.requests) == 1
 

@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import logging
 import random
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
@@ -37,6 +38,7 @@ class Link:
     credentials: Credentials | None = None
     rng: random.Random = field(default_factory=random.Random)
     client: Client | None = None  # None: away
+    since_s: float | None = None  # by the monotonic clock: when that connection was made
     _is_known: bool = False  # whether it can be reached
     _followers: list[Follower] = field(default_factory=list)
     _told: str | None = None  # the reason for being away that was logged
@@ -96,6 +98,7 @@ class Link:
         if client is self.client and self._is_known:
             return
         self.client, self._is_known = client, True
+        self.since_s = None if client is None else time.monotonic()
         if client is not None:
             self._told = None
             url = client.connected_url

@@ -8,6 +8,7 @@ surely not done is Refused, and what may have been is Unsure.
 import base64
 import contextlib
 import json
+import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -105,6 +106,16 @@ class Streams:
     @property
     def is_up(self) -> bool:
         return self._link.is_up
+
+    @property
+    def up_since_s(self) -> float | None:
+        """When the connection that stands was made; None: there is none."""
+        return self._link.since_s
+
+    @property
+    def up_for_s(self) -> float:
+        since_s = self._link.since_s
+        return 0.0 if since_s is None else time.monotonic() - since_s
 
     def follow(self, follower: Callable[[bool], None]) -> None:
         """It is called with each connection that is made or lost."""
@@ -311,6 +322,41 @@ class Streams:
         finally:
             with contextlib.suppress(Error, OSError):
                 await listening.unsubscribe()
+
+    @contextlib.asynccontextmanager
+    async def answering(
+        self, subject: str, answer: Callable[[bytes], bytes]
+    ) -> AsyncIterator[None]:
+        """Answers each question to the subject while it stands and the connection does."""
+
+        async def on_message(message: Msg) -> None:
+            with contextlib.suppress(Error, OSError):
+                await client.publish(message.reply, answer(message.data))
+
+        client = self._client()
+        with _told():
+            listening = await client.subscribe(subject, cb=on_message)
+        try:
+            yield
+        finally:
+            with contextlib.suppress(Error, OSError):
+                await listening.unsubscribe()
+
+    async def ask(self, subject: str, data: bytes, *, inbox: str, within_s: float) -> bytes:
+        """What one who listens there says. The answer goes to a subject of the namespace's own,
+        for nobody may write to the inboxes of others. Raises Missing where nobody listens, and
+        Unsure where no answer came."""
+        client = self._client()
+        with _told():
+            listening = await client.subscribe(inbox, max_msgs=1)
+            try:
+                await client.publish(subject, data, reply=inbox)
+                message = await listening.next_msg(timeout=within_s)
+            finally:
+                await listening.unsubscribe()
+        if (message.headers or {}).get("Status") == "503":
+            raise Missing(503)
+        return message.data
 
     async def _api(self, verb: str, body: Mapping[str, Any]) -> dict[str, Any]:
         answer = await self._request(f"$JS.API.{verb}", json.dumps(body).encode())

@@ -4,10 +4,9 @@ import asyncio
 import contextlib
 import logging
 import math
-import secrets
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Final
 
@@ -72,25 +71,14 @@ class Admission:
     tools: Tools
     principals: Principals
     watched: Callable[[Reservation, str], Reservation]  # its end is news to the key's waiters here
-    worker: str = field(default_factory=lambda: secrets.token_hex(8))
 
     async def admit(self, store: Store, owner: str, delivery: Delivery) -> Admitted | float:
         """A job to run; or for how many seconds there is no room for those of its key (0: this one
         was done with). Raises BrokerError, and then the job comes again."""
-        brought = read_message_id(delivery.headers.get(MESSAGE_ID, ""))
-        kept = await store.read(owner, brought.job_id) if brought else None
-        if kept is None and delivery.delivered < MISSED:  # a promise is not thrown away lightly
-            await store.streams.nak(delivery, delay_s=LOST_RACE_S)
-            return 0.0
-        if kept is not None and brought is not None:
-            kept = _as_promised(kept, brought)
-        if kept is None or kept.record.has_ended or kept.record.seq not in {0, delivery.seq}:
-            # Nobody waits for it, or another message brings it.
-            await self.tools.outbox.close(store, owner, delivery, kept.record if kept else None)
+        kept = await self._brought(store, owner, delivery)
+        if kept is None:
             return 0.0
         job_id = kept.record.id
-        if delivery.delivered > 1:
-            self.tools.metrics.redeliveries.inc()
         if (end := _end_of(kept.record)) is not None:
             return await self._end(store, owner, delivery, kept, *end)
         try:
@@ -105,6 +93,27 @@ class Admission:
         return await self._begin(
             store, owner, delivery, kept, _Asked(envelope, snapshot, principal)
         )
+
+    async def _brought(self, store: Store, owner: str, delivery: Delivery) -> Kept | None:
+        """The job, if that is for us to do; what the message needs otherwise is done here."""
+        brought = read_message_id(delivery.headers.get(MESSAGE_ID, ""))
+        kept = await store.read(owner, brought.job_id) if brought else None
+        if kept is None and delivery.delivered < MISSED:  # a promise is not thrown away lightly
+            await store.streams.nak(delivery, delay_s=LOST_RACE_S)
+            return None
+        if kept is not None and brought is not None:
+            kept = _as_promised(kept, brought)
+        if kept is None or kept.record.has_ended or kept.record.seq not in {0, delivery.seq}:
+            # Nobody waits for it, or another message brings it.
+            await self.tools.outbox.close(store, owner, delivery, kept.record if kept else None)
+            return None
+        record, tools = kept.record, self.tools
+        if delivery.delivered > 1:
+            tools.metrics.redeliveries.inc()
+        if record.state == RUNNING and await tools.presence.runs(store.names, record):
+            await store.streams.nak(delivery, delay_s=store.ack_wait_s)
+            return None
+        return kept
 
     async def _begin(
         self, store: Store, owner: str, delivery: Delivery, kept: Kept, asked: "_Asked"
@@ -133,7 +142,7 @@ class Admission:
             kept.record,
             state=RUNNING,
             attempt=kept.record.attempt + 1,
-            worker=self.worker,
+            worker=self.tools.presence.worker,
             seq=delivery.seq,
             error="",
         )

@@ -24,6 +24,7 @@ from runestone_sidecar.errors import (
 )
 from runestone_sidecar.overflow.envelope import encode_result
 from runestone_sidecar.overflow.metrics import OverflowMetrics, reason_of
+from runestone_sidecar.overflow.presence import Presence
 from runestone_sidecar.overflow.record import FAILED, RETRYING, SUCCEEDED
 from runestone_sidecar.overflow.store import Kept, Store
 from runestone_sidecar.overflow.webhooks.outbox import Outbox
@@ -53,6 +54,7 @@ class Tools:
     events: Events
     rng: random.Random
     outbox: Outbox
+    presence: Presence
     took: Callable[[float], None]
 
 
@@ -67,6 +69,10 @@ class Attempt:
 
     async def run(self, work: Plan | GatewayError) -> None:
         """`work` may be why there is nothing to call. When cancelled, the job is given back."""
+        with self.tools.presence.at_work(self.mine.record.id):
+            await self._run(work)
+
+    async def _run(self, work: Plan | GatewayError) -> None:
         metrics, job = self.tools.metrics, self.mine.record
         metrics.begun(job)
         metrics.leases[job.id] = time.monotonic()

@@ -92,6 +92,14 @@ class Names:
         """Told when there may be something to do."""
         return f"{self._root}.wake"
 
+    def at_work(self, worker: str) -> str:
+        """Where that worker answers which jobs it runs."""
+        return f"{self._root}.at-work.{worker}"
+
+    def said(self, token: str) -> str:
+        """Where one such answer goes."""
+        return f"{self._root}.said.{token}"
+
     @property
     def webhook_wake(self) -> str:
         return f"{self._root}.webhook-wake"

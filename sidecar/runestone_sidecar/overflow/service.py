@@ -18,6 +18,7 @@ from runestone_sidecar.overflow.admission import Admission
 from runestone_sidecar.overflow.attempt import Tools
 from runestone_sidecar.overflow.desk import Desk
 from runestone_sidecar.overflow.metrics import OverflowMetrics
+from runestone_sidecar.overflow.presence import Presence
 from runestone_sidecar.overflow.principals import Principals
 from runestone_sidecar.overflow.publisher import Pace, Publisher
 from runestone_sidecar.overflow.space import Space
@@ -75,6 +76,7 @@ class Overflow:
     worker: Worker
     monitor: Monitor
     courier: Courier
+    presence: Presence
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -83,6 +85,7 @@ class Overflow:
             group.create_task(self.worker.run())
             group.create_task(self.monitor.run())
             group.create_task(self.courier.run())
+            group.create_task(self.presence.run())
 
     def leave(self) -> None:
         """Begin no more jobs."""
@@ -103,9 +106,9 @@ class Overflow:
 
 def build_overflow(link: Link, work: Work, registry: CollectorRegistry, terms: Terms) -> Overflow:
     metrics = OverflowMetrics(registry)
-    space = Space(
-        Streams(link), work.holder, terms.max_bytes, terms.silence_s, replicas=terms.replicas
-    )
+    streams = Streams(link)
+    presence = Presence(streams, work.holder, terms.silence_s)
+    space = Space(streams, work.holder, terms.max_bytes, terms.silence_s, replicas=terms.replicas)
     metrics.durable.set_function(terms.monitor.durable)
     metrics.open.set_function(lambda: space.store is not None)
     pace = Pace(at_once=max(1, terms.at_once))
@@ -119,6 +122,7 @@ def build_overflow(link: Link, work: Work, registry: CollectorRegistry, terms: T
         events=work.events,
         rng=work.rng,
         outbox=outbox,
+        presence=presence,
         took=pace.took,
     )
     admission = Admission(
@@ -145,4 +149,5 @@ def build_overflow(link: Link, work: Work, registry: CollectorRegistry, terms: T
             at_once=terms.webhooks_at_once,
             rng=work.rng,
         ),
+        presence,
     )

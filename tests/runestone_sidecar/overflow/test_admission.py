@@ -13,12 +13,15 @@ from runestone_contract.config import Limits
 from runestone_sidecar.admit.load import LoadStore
 from runestone_sidecar.admit.local_limits import LocalLimiter
 from runestone_sidecar.admit.route import Router
+from runestone_sidecar.broker.link import Link
+from runestone_sidecar.broker.streams import Streams
 from runestone_sidecar.config.holder import Holder
 from runestone_sidecar.edge.generate import SURFACES
 from runestone_sidecar.overflow.admission import HEAVY_BYTES, Admission, Admitted
 from runestone_sidecar.overflow.attempt import Tools
 from runestone_sidecar.overflow.envelope import Envelope, encode_request
 from runestone_sidecar.overflow.metrics import OverflowMetrics
+from runestone_sidecar.overflow.presence import Presence
 from runestone_sidecar.overflow.principals import Principals
 from runestone_sidecar.overflow.webhooks.metrics import WebhookMetrics
 from runestone_sidecar.overflow.webhooks.outbox import Outbox
@@ -72,6 +75,7 @@ async def test_the_end_of_a_job_is_news_to_its_keys_waiters(size: int) -> None:
         events=Events(),
         rng=rng,
         outbox=Outbox(WebhookMetrics(CollectorRegistry())),
+        presence=Presence(Streams(Link(())), holder, 3),
         took=lambda _: None,
     )
     router = Router(load=LoadStore(), random=rng)

@@ -8,9 +8,13 @@ from dataclasses import replace
 from prometheus_client import CollectorRegistry
 
 from runestone_sidecar.admit.load import LoadStore
+from runestone_sidecar.broker.link import Link
+from runestone_sidecar.broker.streams import Streams
+from runestone_sidecar.config.holder import Holder
 from runestone_sidecar.errors import BadRequest, GatewayError, UpstreamFailed
 from runestone_sidecar.overflow.attempt import Attempt, Tools
 from runestone_sidecar.overflow.metrics import OverflowMetrics
+from runestone_sidecar.overflow.presence import Presence
 from runestone_sidecar.overflow.record import FAILED, RETRYING, RUNNING
 from runestone_sidecar.overflow.store import Kept, Store
 from runestone_sidecar.overflow.webhooks.metrics import WebhookMetrics
@@ -32,6 +36,7 @@ def tools() -> Tools:
         events=Events(),
         rng=rng,
         outbox=Outbox(WebhookMetrics(CollectorRegistry())),
+        presence=Presence(Streams(Link(())), Holder(Metrics()), 3),
         took=lambda _: None,
     )
 

@@ -41,6 +41,7 @@ START_S = 90.0
 QUIET_S = 300.0  # without a job that came to its end: what has not by then is lost
 FIRST_S, LAST_S = 0.001, 2.0  # from an acknowledgement, or from a call, to the kill
 NATS_AWAY_S = 1.0
+SILENCE_S = 6  # of a worker that lives, on a machine that is busy with all of this
 FOUR_HOURS_MS = 4 * 3600 * 1000
 GONE = (OSError, EOFError, TimeoutError, ValueError)
 
@@ -328,7 +329,11 @@ async def campaign(size: Size, *, tell: Callable[[str], None]) -> list[Row]:
         max_queued=100_000, max_age_ms=FOUR_HOURS_MS, result_ttl_ms=FOUR_HOURS_MS
     )
     async with job_stand(
-        answer=made.answer, sidecars=0, bounds=bounds, RUNESTONE_JOBS_AT_ONCE=str(AT_ONCE)
+        answer=made.answer,
+        sidecars=0,
+        bounds=bounds,
+        RUNESTONE_JOBS_AT_ONCE=str(AT_ONCE),
+        RUNESTONE_JOBS_SILENCE_SECONDS=str(SILENCE_S),
     ) as made.stand:
         for _ in range(size.sidecars):
             await made.start()
