@@ -101,8 +101,8 @@ async def counts_of(found: Gateway, **fields: object) -> Counts:
     ("dialect", "reply", "loads", "calls", "coroutines"),
     [
         # The request once, and the reply's usage.
-        pytest.param("OpenAI", completion("fine"), 2, 205, 22, id="same-dialect"),
-        pytest.param("Anthropic", message("fine"), 2, 265, 22, id="translated"),
+        pytest.param("OpenAI", completion("fine"), 2, 165, 20, id="same-dialect"),
+        pytest.param("Anthropic", message("fine"), 2, 222, 20, id="translated"),
     ],
 )
 async def test_a_whole_reply(

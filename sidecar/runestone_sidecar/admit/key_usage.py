@@ -33,7 +33,7 @@ _MINUTE, _HOUR, _TOKENS, _SPENT = range(4)  # places in KINDS
 SLOTS: Final = len(KINDS)  # the place of requests at once, behind these
 PLACES: Final = SLOTS + 1
 
-Room = tuple[int, int, float]  # the limit, what remains of it, until all of it is there again
+Room = tuple[int, int, bytes]  # the limit, what remains of it, until all of it is there again
 Ask = tuple[int, int, int, int]  # place in KINDS, length in seconds, limit, how much of it
 Hold = tuple[int, Window, int]  # place in KINDS, what was taken from, how much
 NOTHING: Final = Need(tokens=0, cost_picodollars=0)
@@ -145,35 +145,40 @@ class KeyUsage:
     def lines(self, limits: Limits, now_s: float) -> Lines:
         """Those of `states`, a fifth of the work: nearly every response has them."""
         lines = b""
-        if room := self._requests(limits, now_s):
-            lines = REQUESTS % (room[0], room[1], duration(room[2]))
+        minute, hour = limits.requests_per_minute, limits.requests_per_hour
+        if hour is not None:
+            lines = REQUESTS % self._nearer(minute, hour, now_s)
+        elif minute is not None:
+            lines = REQUESTS % self._room(_MINUTE, _MINUTE_S, minute, now_s)
         if (tokens := limits.tokens_per_minute) is not None:
-            room = self._room(_TOKENS, _MINUTE_S, tokens, now_s)
-            lines += TOKENS % (room[0], room[1], duration(room[2]))
+            lines += TOKENS % self._room(_TOKENS, _MINUTE_S, tokens, now_s)
         if (at_once := limits.concurrent_requests) is not None:
-            lines += CONCURRENT % (at_once, self._slots(at_once))
+            free = at_once - self.in_flight - self.elsewhere[SLOTS]
+            lines += CONCURRENT % (at_once, free if free > 0 else 0)
         return lines
 
     def _slots(self, at_once: int) -> int:
         return max(0, at_once - self.in_flight - self.elsewhere[SLOTS])
 
-    def _requests(self, limits: Limits, now_s: float) -> Room | None:
+    def _nearer(self, minute: int | None, hour: int, now_s: float) -> Room:
         """Of the limits on requests the one that is nearer, and of two as near the slower."""
-        minute = hour = None
-        if (limit := limits.requests_per_minute) is not None:
-            minute = self._room(_MINUTE, _MINUTE_S, limit, now_s)
-        if (limit := limits.requests_per_hour) is not None:
-            hour = self._room(_HOUR, _HOUR_S, limit, now_s)
-        if minute is None or hour is None:
-            return minute or hour
-        return minute if (minute[1], -minute[2]) <= (hour[1], -hour[2]) else hour
+        by_hour = self._room(_HOUR, _HOUR_S, hour, now_s)
+        if minute is None:
+            return by_hour
+        by_minute = self._room(_MINUTE, _MINUTE_S, minute, now_s)
+        if by_minute[1] != by_hour[1]:
+            return by_minute if by_minute[1] < by_hour[1] else by_hour
+        at_minute, at_hour = self.windows[_MINUTE], self.windows[_HOUR]
+        assert at_minute is not None  # `_room` has made both
+        assert at_hour is not None
+        return by_minute if at_minute.empty_in_s(now_s) >= at_hour.empty_in_s(now_s) else by_hour
 
     def _room(self, which: int, length_s: int, limit: int, now_s: float) -> Room:
         window = self.windows[which]
         if window is None or window.length_s != length_s or now_s >= window.ends_s:
             window = self.window(which, length_s, now_s)  # asked in line: mostly it is as of now
         remaining = limit - window.total - self.elsewhere[which]
-        return limit, remaining if remaining > 0 else 0, window.empty_in_s(now_s)
+        return limit, remaining if remaining > 0 else 0, duration(window.empty_in_s(now_s))
 
     def matters(self, now_s: float) -> bool:
         """False where it is no different from one that was never used."""

@@ -33,18 +33,18 @@ SWEEP_PAUSE_S: Final = 0.02
 
 
 class LocalReservation:
-    __slots__ = ("_at_s", "_holds", "_limiter", "_principal", "_usage")
+    __slots__ = ("_at_s", "_holds", "_limiter", "_limits", "_usage")
 
     def __init__(
         self,
         limiter: "LocalLimiter",
-        principal: Principal,
+        limits: Limits,
         usage: KeyUsage,
         holds: list[Hold],
         at_s: float,
     ) -> None:
         self._limiter = limiter
-        self._principal = principal
+        self._limits = limits
         self._usage = usage
         self._holds: list[Hold] | None = holds
         self._at_s = at_s
@@ -57,9 +57,7 @@ class LocalReservation:
 
     @property
     def lines(self) -> Lines:
-        limits = self._principal.limits
-        assert limits is not None  # else there were no reservation
-        return self._usage.lines(limits, self._limiter.clock())
+        return self._usage.lines(self._limits, self._limiter.clock())
 
     def _settle(self, used: tuple[int, int, int, int]) -> None:
         """`used` has a place for each of KINDS."""
@@ -99,7 +97,7 @@ class LocalLimiter:
         holds = usage.take(limits, need, now_s)
         if holds is None:
             raise refusal(usage, limits, need, now_s)
-        return LocalReservation(self, principal, usage, holds, now_s)
+        return LocalReservation(self, limits, usage, holds, now_s)
 
     def state(self, principal: Principal) -> list[LimitState]:
         if principal.limits is None:

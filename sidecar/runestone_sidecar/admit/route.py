@@ -27,6 +27,7 @@ from runestone_sidecar.config.snapshot import (
 )
 from runestone_sidecar.errors import BadRequest, GatewayError, ModelNotFound, NoProvider
 from runestone_sidecar.upstream.surfaces.base import Surface
+from runestone_sidecar.upstream.surfaces.chat import OPENAI_CHAT
 from runestone_sidecar.upstream.surfaces.codec import can_serve, is_native
 
 # Estimates are not counts: only what is far too long for a model is kept from it here.
@@ -105,7 +106,7 @@ class Router:
             raise NoProvider("The routing policy of this API key does not exist.")
         model = policy.aliases.get(query.model, query.model)
         rule = None
-        if principal.allows(model):
+        if not principal.allowed_models or principal.allows(model):
             rule = _first_match(policy, principal, model, query)
         if rule is None:
             raise model_not_found(query.model)
@@ -116,10 +117,12 @@ class Router:
         if rule.by_cost:
             by_price = by_cost(offers, query.input_tokens, query.output_tokens)
             offers = [*healthy_first(self.load, by_price)]
-        offers = _fit_first(offers, query)
+        if query.prefers:
+            offers = _fit_first(offers, query)
         if rule.fallbacks:
             spare, _ = self._offers(rule.fallbacks, model, query, trace)
-            offers += [offer for offer in _fit_first(spare, query) if offer not in offers]
+            spare = _fit_first(spare, query)
+            offers += [offer for offer in spare if offer not in offers]
             known = known or any(_offers_it(target, model) for target in rule.fallbacks)
         if not known:
             raise model_not_found(query.model)
@@ -170,7 +173,13 @@ class Router:
                 trace.pass_over(pool, wanted, pool.offers.get(wanted, ()))
             offers = _offered(target, model)
             known = known or bool(offers)
-            usable = [offer for offer in offers if _usable(offer, query, trace)]
+            usable: list[Offer] = []
+            for offer in offers:
+                reason = _unfit(offer, query)
+                if reason is None:
+                    usable.append(offer)
+                elif trace is not None:
+                    trace.reject(offer.provider.id, offer.model, reason)
             if len(usable) > 1:
                 order = STRATEGIES.get(pool.strategy, STRATEGIES["Priority"])
                 ordered = order(usable, self._situation(pool.id, query))
@@ -260,8 +269,6 @@ def _concerns(match: Match, principal: Principal, *names: str) -> bool:
 
 def _fit_first(offers: list[Offer], query: Query) -> list[Offer]:
     """Behind the others goes who would refuse what the request prefers."""
-    if not query.prefers or len(offers) < 2:
-        return offers
     return sorted(offers, key=lambda offer: _would_refuse(offer, query))
 
 
@@ -272,13 +279,6 @@ def _would_refuse(offer: Offer, query: Query) -> bool:
     return lacks and is_native(query.surface, dialect, capabilities)
 
 
-def _usable(offer: Offer, query: Query, trace: Trace | None) -> bool:
-    reason = _unfit(offer, query)
-    if reason is not None and trace is not None:
-        trace.reject(offer.provider.id, offer.model, reason)
-    return reason is None
-
-
 def _unfit(offer: Offer, query: Query) -> str | None:
     """Why the offer cannot take the request; None: it can."""
     provider, capabilities = offer.provider, offer.capabilities
@@ -287,7 +287,9 @@ def _unfit(offer: Offer, query: Query) -> str | None:
     if capabilities and not capabilities >= query.needs:
         return f"{_CAPABILITY}: {', '.join(sorted(query.needs - capabilities))}"
     assert provider.dialect is not None  # else it were unavailable
-    if not can_serve(query.surface, provider.dialect, capabilities):
+    if query.surface is not OPENAI_CHAT and not can_serve(  # as every dialect can
+        query.surface, provider.dialect, capabilities
+    ):
         return f"{_API}: {query.surface.name}"
     window = offer.context_window
     if window is not None and query.input_tokens > window * CONTEXT_MARGIN * query.windows:
@@ -318,6 +320,8 @@ def _nobody(targets: Iterable[Target], model: str, query: Query) -> GatewayError
     return NoProvider(f"No provider of model '{model}' can take this request right now.")
 
 
-def _offered(target: Target, model: str) -> list[Offer]:
+def _offered(target: Target, model: str) -> Sequence[Offer]:
     offers = target.pool.offers.get(target.model or model, ())
-    return [offer for offer in offers if target.provider in (None, offer.provider.name)]
+    if target.provider is None:
+        return offers
+    return [offer for offer in offers if target.provider == offer.provider.name]

@@ -126,7 +126,7 @@ class SharedLimiter:
                 raise reached
         if share.took(holds, now_s) and self._books.is_shared:
             self._books.poke(key, share)
-        return SharedReservation(self._local, principal, share, holds, now_s).bind(self, key)
+        return SharedReservation(self._local, limits, share, holds, now_s).bind(self, key)
 
     async def _get(self, key: str, share: Share, limits: Limits, need: Need) -> list[Hold] | None:
         """Once others gave, or none where they do not in time."""

@@ -20,7 +20,7 @@ def audited(record: Record, line: dict[str, Any]) -> dict[str, Any]:
     del entry["message"], entry["level"]  # which every record has as its own
     if record.presented is not None:
         entry["presented"] = record.presented
-    if (cost := record.cost_picodollars()) is not None:
+    if (cost := record.cost_picodollars) is not None:
         entry["cost_usd"] = usd(cost)
     if record.client_gone:
         entry["client_gone"] = True

@@ -20,6 +20,7 @@ from runestone_sidecar.edge.request import (
     Receive,
     Scope,
     header,
+    headers_of,
 )
 from runestone_sidecar.errors import BadRequest, BodyTooLarge, Overloaded, UnsupportedMedia
 
@@ -127,13 +128,14 @@ class _Hold:
 
 
 def _check_media(scope: Scope) -> None:
-    media = header(scope, b"content-type")
+    headers = headers_of(scope)
+    media = headers.get(b"content-type")
     if media != b"application/json":
         kind, _, parameters = (media or b"").lower().partition(b";")
         charset = parameters.replace(b" ", b"").replace(b'"', b"")
         if kind.strip() != b"application/json" or charset not in {b"", b"charset=utf-8"}:
             raise UnsupportedMedia("Send Content-Type: application/json (UTF-8).")
-    if header(scope, b"content-encoding") not in {None, b"identity"}:
+    if headers.get(b"content-encoding") not in {None, b"identity"}:
         raise UnsupportedMedia("Send the body without Content-Encoding.")
 
 

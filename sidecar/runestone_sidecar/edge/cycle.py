@@ -31,7 +31,8 @@ class Cycle(RequestResponseCycle):
             or self.waiting_for_100_continue
         ):
             return None
-        self.flow.resume_reading()
+        if self.flow.read_paused:
+            self.flow.resume_reading()
         body, self.body = bytes(self.body), bytearray()
         self.message_event.clear()
         return body

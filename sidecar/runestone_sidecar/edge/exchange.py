@@ -26,7 +26,7 @@ from runestone_sidecar.edge.request import (
     Receive,
     Scope,
     Send,
-    header,
+    headers_of,
 )
 from runestone_sidecar.edge.respond import close_after_discarding, end_comments, send_error
 from runestone_sidecar.errors import (
@@ -92,7 +92,8 @@ class Exchanges:
         try:
             caller = self.caller_of(scope, record)
             record.events.emit(_KNOWN, record)
-            record.mark("auth")
+            if record.stages is not None:
+                record.mark("auth")
             await answer(scope, receive, send, record, caller)
         except GatewayError as error:
             await send_error(send, record, error)
@@ -123,25 +124,26 @@ class Exchanges:
             self.close(record, is_ours=not isinstance(error, NotFound))
 
     def _open(self, scope: Scope, surface: Surface) -> Record:
-        cycle = scope.get(CYCLE)
-        parent = header(scope, _TRACE_PARENT)
+        cycle, headers = scope.get(CYCLE), headers_of(scope)
+        parent = headers.get(_TRACE_PARENT)
+        given, path = headers.get(_REQUEST_ID), scope["path"]
         return Record(
-            request_id=self._request_id(scope),
+            request_id=self._new_id() if given is None else self._id_for(given),
             started_s=time.perf_counter(),
             events=self.traffic.events,
             method=scope["method"],
-            path=_shown(scope["path"][:MAX_LOGGED_PATH]),
+            path=_shown(path),
             surface=surface,
-            trace=read_trace(parent, header(scope, _TRACE_STATE)) if parent else NO_TRACE,
-            stages=[] if header(scope, _DEBUG) == b"timing" else None,
+            trace=read_trace(parent, headers.get(_TRACE_STATE)) if parent else NO_TRACE,
+            stages=[] if headers.get(_DEBUG) == b"timing" else None,
             respond=None if cycle is None else cycle.respond,
         )
 
-    def _request_id(self, scope: Scope) -> str:
+    def _id_for(self, given: bytes) -> str:
         """The client's own, where it is fit to be logged; it is what both sides will search for."""
-        given = header(scope, _REQUEST_ID)
-        if given is not None and _FIT_FOR_ID.fullmatch(given):
-            return given.decode("ascii")
+        return given.decode("ascii") if _FIT_FOR_ID.fullmatch(given) else self._new_id()
+
+    def _new_id(self) -> str:
         return f"req_{self.rng.getrandbits(96):024x}"
 
     def caller_of(self, scope: Scope, record: Record) -> Caller:
@@ -209,7 +211,7 @@ class Exchanges:
             spent = traffic.spent[key, model, provider]
             spent.input_tokens += record.usage.input_tokens
             spent.output_tokens += record.usage.output_tokens
-            spent.cost_picodollars += record.cost_picodollars() or 0
+            spent.cost_picodollars += record.cost_picodollars or 0
         if record.interrupted is not None:
             traffic.interrupted[provider, record.interrupted] += 1
 
@@ -266,6 +268,7 @@ def _is_unanswered(record: Record) -> bool:
 
 def _shown(path: str) -> str:
     """Some put their key there."""
+    path = path[:MAX_LOGGED_PATH]
     return mask(path) if "sk-" in path else path
 
 

@@ -5,6 +5,7 @@ the body is on its way already: the model may then only confirm where.
 """
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Final, Self
 
 from runestone_contract.names import HEADER_PROVIDER
@@ -50,7 +51,7 @@ class Asked:
             provider=None if wanted is None else wanted.decode("latin-1"),
             input_bytes=input_bytes,
             user=user,
-            header=header_text(self.scope),
+            header=partial(header_text, self.scope),
         )
 
 

@@ -21,11 +21,11 @@ from runestone_sidecar.edge.jobs import (
 )
 from runestone_sidecar.edge.queued import Entrant, Queue
 from runestone_sidecar.edge.request import CYCLE, Receive, Scope, Send
-from runestone_sidecar.edge.respond import send_stream, send_whole
-from runestone_sidecar.errors import LimitReached
+from runestone_sidecar.edge.respond import respond_whole, send_stream, send_whole
+from runestone_sidecar.errors import GatewayError, LimitReached
 from runestone_sidecar.pipeline.execute import Executor, StreamedReply
-from runestone_sidecar.pipeline.plan import Plan, Record, Routing
-from runestone_sidecar.pipeline.prepare import prepare
+from runestone_sidecar.pipeline.plan import Plan, Record
+from runestone_sidecar.pipeline.prepare import Incoming, prepare
 from runestone_sidecar.pipeline.spending import reserve
 from runestone_sidecar.telemetry.events import Event, EventType
 from runestone_sidecar.upstream.surfaces.base import Surface
@@ -36,6 +36,7 @@ from runestone_sidecar.upstream.surfaces.messages import MESSAGES
 from runestone_sidecar.upstream.surfaces.responses import RESPONSES
 
 _CHUNK: Final = EventType.STREAM_CHUNK
+_DECIDED: Final = EventType.ROUTER_DECIDE
 
 SURFACES: Final[Mapping[str, Surface]] = {
     "/v1/chat/completions": OPENAI_CHAT,
@@ -63,15 +64,8 @@ class Generation:
         incoming = take_incoming(self.surface, scope, record, self.bodies) or await read_incoming(
             self.surface, scope, receive, record, self.bodies
         )
-        record.stream = incoming.request.stream
-        record.model = incoming.request.model
-        record.mark("read")
-        with Routing(record):
-            plan = prepare(self.router, caller.snapshot, caller.principal, incoming)
-        record.model = plan.decision.model
-        record.mark("route")
-        record.input_tokens = plan.input_tokens
-        desk = desk_for(self.desk, scope)
+        plan = self._plan(incoming, record, caller)
+        desk = None if self.desk is None else desk_for(self.desk, scope)
         if desk is not None and (
             submission := await job_of(desk, scope, caller, record, incoming.request.raw)
         ):
@@ -97,15 +91,38 @@ class Generation:
                 accepted = await submit_instead(desk, submission, reached)
                 await send_accepted(send, record, accepted, asked=False)
                 return
-        record.mark("limits")
+        if record.stages is not None:
+            record.mark("limits")
         reply = await self.executor.execute(plan, record)
-        record.mark("provider")
+        if record.stages is not None:
+            record.mark("provider")
         if isinstance(reply, StreamedReply):
-            cycle = scope.get(CYCLE)
-            write = None if cycle is None else cycle.write
-            if record.events.wanted(_CHUNK):  # then none may pass untold
-                reply.watch(lambda count: record.events.tell(Event(_CHUNK, record, count=count)))
-                write = None
-            await send_stream(send, record, reply, write)
-        else:
+            await _send_stream(scope, send, record, reply)
+        elif not respond_whole(record, reply):
             await send_whole(send, record, reply)
+
+    def _plan(self, incoming: Incoming, record: Record, caller: Caller) -> Plan:
+        """Raises GatewayError."""
+        request = incoming.request
+        record.stream, record.model = request.stream, request.model
+        if record.stages is not None:
+            record.mark("read")
+        try:
+            plan = prepare(self.router, caller.snapshot, caller.principal, incoming)
+        except GatewayError as error:
+            record.tell_unrouted(error)
+            raise
+        record.events.emit(_DECIDED, record)
+        record.model, record.input_tokens = plan.decision.model, plan.input_tokens
+        if record.stages is not None:
+            record.mark("route")
+        return plan
+
+
+async def _send_stream(scope: Scope, send: Send, record: Record, reply: StreamedReply) -> None:
+    cycle = scope.get(CYCLE)
+    write = None if cycle is None else cycle.write
+    if record.events.wanted(_CHUNK):  # then none may pass untold
+        reply.watch(lambda count: record.events.tell(Event(_CHUNK, record, count=count)))
+        write = None
+    await send_stream(send, record, reply, write)

@@ -55,11 +55,11 @@ def _incoming(
         body,
         request_id=record.request_id,
         now_s=time.time(),
-        headers=forwarded_headers(scope, surface.forwarded),
+        headers=forwarded_headers(scope, surface.forwarded) if surface.forwarded else b"",
     )
     return Incoming(
         surface=surface,
         request=request,
-        header=header_text(scope),
+        header=partial(header_text, scope),
         body_bytes=None if is_estimate else len(body.raw),
     )

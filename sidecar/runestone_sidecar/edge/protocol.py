@@ -145,7 +145,8 @@ class Protocol(StrictProtocol):
 
     def on_response_complete(self) -> None:
         """uvicorn's, but for its timer."""
-        self._head_holder.flush()  # of a response without a body, to HEAD say
+        if self._head_holder.held is not None:  # of a response without a body, to HEAD say
+            self._head_holder.flush()
         self.server_state.total_requests += 1
         if (running := self._running) is not None:
             running.probe = None  # it holds the answer, and so may the request
@@ -153,7 +154,8 @@ class Protocol(StrictProtocol):
         if self.transport.is_closing():
             self._await(LEAVING)
             return
-        self.flow.resume_reading()
+        if self.flow.read_paused:
+            self.flow.resume_reading()
         self._since_s = self.loop.time()  # for what was sent ahead, too
         if self.pipeline:
             cycle, app = self.pipeline.pop()
@@ -163,7 +165,7 @@ class Protocol(StrictProtocol):
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
         self._running = cycle  # type: ignore[assignment]  # uvicorn's own are not made here
-        self._head_holder.hold_next()
+        self._head_holder.holding = True
         self._task = task = self.loop.create_task(cycle.run_asgi(app))
         task.add_done_callback(self.tasks.discard)
         self.tasks.add(task)

@@ -3,7 +3,7 @@
 What only the provider can judge is left to the provider: same dialect means the same answer.
 """
 
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -36,22 +36,22 @@ class ClientGone(Exception):
     """The client closed its connection before the request was whole."""
 
 
-def header(scope: Scope, wanted: bytes) -> bytes | None:
-    """The first of that name; names are lower-cased by the server."""
+def headers_of(scope: Scope) -> Mapping[bytes, bytes]:
+    """The first of each name; names are lower-cased by the server."""
     named: dict[bytes, bytes] | None = scope.get(_NAMED)
     if named is None:  # five are asked for in a request: one walk over all costs less
         named = scope[_NAMED] = dict(reversed(scope["headers"]))
-    return named.get(wanted)
+    return named
 
 
-def header_text(scope: Scope) -> Callable[[str], str | None]:
-    """Looks a request header up by its name in any case."""
+def header(scope: Scope, wanted: bytes) -> bytes | None:
+    return headers_of(scope).get(wanted)
 
-    def value(name: str) -> str | None:
-        found = header(scope, name.lower().encode("latin-1"))
-        return None if found is None else found.decode("latin-1")
 
-    return value
+def header_text(scope: Scope, name: str) -> str | None:
+    """By its name in any case."""
+    found = header(scope, name.lower().encode("latin-1"))
+    return None if found is None else found.decode("latin-1")
 
 
 def parse(
@@ -79,8 +79,6 @@ def parse(
 
 def forwarded_headers(scope: Scope, names: frozenset[bytes]) -> bytes:
     """Rendered lines of those headers that a provider of the same API gets."""
-    if not names:
-        return b""
     return b"".join(
         [b"%b: %b\r\n" % pair for pair in scope["headers"] if pair[0] in names]
     )  # the parser let no control character into a value

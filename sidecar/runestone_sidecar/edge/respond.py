@@ -104,6 +104,13 @@ def _server_timing(record: Record) -> str:
     return ", ".join(shown)
 
 
+def respond_whole(record: Record, reply: Reply) -> bool:
+    """At once, as mostly can be done; False: `send_whole` is to do it."""
+    record.note_whole(reply)
+    respond = record.respond
+    return respond is not None and respond(200, reply_lines(record, JSON), reply.body)
+
+
 async def send_whole(send: Send, record: Record, reply: Reply) -> None:
     record.note_whole(reply)
     await _send_body(send, record, reply_lines(record, JSON), reply.body)

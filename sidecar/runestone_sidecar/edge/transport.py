@@ -13,40 +13,37 @@ class HeadHolder:
     the close: the endpoints here give a head only with its first bytes in hand.
     """
 
-    __slots__ = ("_held", "_holding", "_transport", "get_extra_info", "is_closing")
+    __slots__ = ("_transport", "get_extra_info", "held", "holding", "is_closing")
 
     def __init__(self, transport: asyncio.Transport) -> None:
         self._transport = transport
-        self._holding = False
-        self._held: bytes | None = None
+        self.holding = False  # the next write is a head: to be set with each response
+        self.held: bytes | None = None  # a head
         self.is_closing = transport.is_closing
         self.get_extra_info = transport.get_extra_info
 
-    def hold_next(self) -> None:
-        self._holding = True
-
     def write(self, data: bytes) -> None:
-        if self._held is not None:
-            data = self._held + data
-            self._held = None
-        elif self._holding and not data.startswith(_INTERIM):
-            self._holding = False
-            self._held = data
+        if self.held is not None:
+            data = self.held + data
+            self.held = None
+        elif self.holding and not data.startswith(_INTERIM):
+            self.holding = False
+            self.held = data
             return
         self._transport.write(data)
 
     def write_whole(self, response: bytes) -> None:
-        self._holding = False
+        self.holding = False
         self._transport.write(response)
 
     def flush(self) -> None:
-        if self._held is not None:
-            held, self._held = self._held, None
+        if self.held is not None:
+            held, self.held = self.held, None
             self._transport.write(held)
 
     def finish(self, last_words: bytes) -> None:
         """Sends nothing after these; what comes in may still be read."""
-        self._holding = False
+        self.holding = False
         self.write(last_words)
         self._transport.write_eof()
 

@@ -18,7 +18,7 @@ from runestone_sidecar.pipeline.aside import aside
 from runestone_sidecar.pipeline.failure import AttemptFailed, of_fault
 from runestone_sidecar.pipeline.outcomes import Outcomes, Turn
 from runestone_sidecar.pipeline.plan import Plan, Record
-from runestone_sidecar.pipeline.tries import Tries, deadlines_of, read_refusal
+from runestone_sidecar.pipeline.tries import Tries, read_refusal, within
 from runestone_sidecar.pipeline.verdicts import (
     BAD_REPLY,
     UNREADABLE,
@@ -31,6 +31,7 @@ from runestone_sidecar.upstream.dialects.base import (
     AsksUsage,
     BadReply,
     Codec,
+    Dialect,
     ProviderError,
     Rendered,
     Reply,
@@ -168,11 +169,15 @@ class Executor(Tries[Plan, Answer]):
         dialect = provider.dialect
         assert dialect is not None  # routing leaves such providers out
         codec = codec_for(plan.surface, dialect, offer.capabilities)
-        request = self._request(plan, offer, turn)
-        render = partial(_render, codec, request, offer)
-        rendered = await aside(render) if request.is_heavy else render()
-        head = provider.heads[turn.credential] + rendered.headers + record.trace.lines
-        deadlines, own = deadlines_of(plan, provider)
+        request = plan.request
+        if turn.unasked or load.unasked:
+            request = self._unasked(request, offer, turn)
+        if request.is_heavy:
+            rendered = await aside(partial(_render, codec, request, offer))
+        else:
+            rendered = _render(codec, request, offer)
+        own = provider.deadlines if plan.request.stream else provider.deadlines_unstreamed
+        deadlines = own if plan.deadline_s is None else within(plan.deadline_s, own)
         record.attempts += 1
         load.in_flight += 1
         started_s = time.perf_counter()
@@ -180,24 +185,17 @@ class Executor(Tries[Plan, Answer]):
             response = await self._client.send(
                 provider.origin,
                 target=provider.base_path + rendered.path,
-                headers=head,
+                headers=provider.heads[turn.credential] + rendered.headers + record.trace.lines,
                 body=rendered.body,
                 deadlines=deadlines,
             )
-            handed_over = False
-            try:
-                if response.status != 200:
-                    raise await read_refusal(
-                        dialect,
-                        response,
-                        lambda told: as_asked(codec, request, told),
-                        asks_usage=asks_usage_itself(codec, request),
-                    )
-                reply = _take(codec, request, response) or await _read(codec, request, response)
-                handed_over = isinstance(reply, StreamedReply)
-            finally:
-                if not handed_over:
-                    response.close()
+            # What is here whole already, as most answers are, takes no coroutine.
+            is_plain = response.status == 200 and not request.stream
+            body = response.take_whole(MAX_REPLY_BYTES) if is_plain else None
+            if body is not None:
+                reply: Answer = codec.read(request, body)
+            else:
+                reply = await _read(dialect, codec, request, response)
         except faults.UpstreamFault as fault:
             raise of_fault(fault, deadlines, own) from fault
         except BadReply as error:
@@ -216,25 +214,36 @@ class Executor(Tries[Plan, Answer]):
         self._succeeded(plan, offer, turn)
         return reply
 
-    def _request(self, plan: Plan, offer: Offer, turn: Turn) -> Request:
-        """As this provider can be asked."""
-        request, load = plan.request, turn.load
-        if turn.unasked or (
-            load.unasked and not load.may_ask_usage(offer.target.upstream, self._load.now_s())
-        ):
+    def _unasked(self, request: Request, offer: Offer, turn: Turn) -> Request:
+        """As this provider can be asked, which refused to be asked for usage."""
+        model, now_s = offer.target.upstream, self._load.now_s()
+        if turn.unasked or not turn.load.may_ask_usage(model, now_s):
             return replace(request, asks_usage=AsksUsage.NOBODY)
         return request
 
 
-def _take(codec: Codec, request: Request, response: Response) -> Reply | None:
-    """What is here whole already, as most replies are; None: `_read` it."""
-    body = None if request.stream else response.take_whole(MAX_REPLY_BYTES)
-    return None if body is None else codec.read(request, body)
+async def _read(dialect: Dialect, codec: Codec, request: Request, response: Response) -> Answer:
+    """Raises AttemptFailed, UpstreamFault or BadReply."""
+    handed_over = False
+    try:
+        if response.status != 200:
+            raise await read_refusal(
+                dialect,
+                response,
+                lambda told: as_asked(codec, request, told),
+                asks_usage=asks_usage_itself(codec, request),
+            )
+        if not request.stream:
+            return codec.read(request, await response.read(MAX_REPLY_BYTES))
+        reply = await _begin_stream(codec, request, response)
+        handed_over = True
+        return reply
+    finally:
+        if not handed_over:
+            response.close()
 
 
-async def _read(codec: Codec, request: Request, response: Response) -> Answer:
-    if not request.stream:
-        return codec.read(request, await response.read(MAX_REPLY_BYTES))
+async def _begin_stream(codec: Codec, request: Request, response: Response) -> StreamedReply:
     content_type = response.header(b"content-type") or b""
     if not content_type.startswith(b"text/event-stream"):
         raise BadReply("a stream was asked for, something else came")

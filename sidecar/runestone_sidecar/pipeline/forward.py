@@ -24,7 +24,7 @@ from runestone_sidecar.errors import (
 from runestone_sidecar.pipeline.failure import AttemptFailed, of_fault
 from runestone_sidecar.pipeline.outcomes import Turn
 from runestone_sidecar.pipeline.plan import Plan, Record
-from runestone_sidecar.pipeline.tries import Tries, deadlines_of, read_refusal
+from runestone_sidecar.pipeline.tries import Tries, read_refusal, within
 from runestone_sidecar.pipeline.verdicts import BAD_REPLY, OTHER_4XX
 from runestone_sidecar.telemetry.traffic import NONE
 from runestone_sidecar.upstream import faults
@@ -198,7 +198,8 @@ class Forwarder(Tries[ForwardPlan, Forwarded]):
         self, plan: ForwardPlan, offer: Offer, turn: Turn, record: Record
     ) -> Forwarded:
         provider, load = offer.provider, turn.load
-        deadlines, own = deadlines_of(plan, provider)
+        own = provider.deadlines if plan.request.stream else provider.deadlines_unstreamed
+        deadlines = own if plan.deadline_s is None else within(plan.deadline_s, own)
         record.attempts += 1
         load.in_flight += 1
         try:

@@ -42,6 +42,7 @@ class Turn:
     used: tuple[int, ...] = ()  # credentials that were tried
 
     def leave(self) -> None:
+        """To be called where it has a `probe`."""
         if self.probe is not None:
             self.probe.give_back()
             self.probe = None

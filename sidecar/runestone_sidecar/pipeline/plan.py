@@ -69,6 +69,7 @@ class Record:
     output_estimate: int = 0  # of what was sent, for want of the provider's count
     usage: Usage | None = None
     usage_estimated: bool = False
+    cost_picodollars: int | None = None  # of `usage`, once it is settled; None: no price is known
     reservation: Reservation | None = None  # of the key's limits
     interrupted: str | None = None  # why a stream ended before it was whole
     client_gone: bool = False
@@ -82,25 +83,17 @@ class Record:
     stages: list[tuple[str, float]] | None = None  # ends, by time.perf_counter; None: not asked for
 
     def mark(self, stage: str) -> None:
-        """The stage ends here, and the next begins."""
+        """The stage ends here, and the next begins: for who was asked for `stages`."""
         if self.stages is not None:
             self.stages.append((stage, time.perf_counter()))
+
+    def tell_unrouted(self, error: GatewayError) -> None:
+        self.events.emit(EventType.ROUTER_ROUTE_ERROR, self, reason=error.name)
 
     def note_whole(self, reply: Reply) -> None:
         """All of the answer is here."""
         self.status, self.usage = 200, reply.usage
         self.output_estimate = len(reply.body) // BYTES_PER_TOKEN
-
-    def cost_picodollars(self) -> int | None:
-        if self.usage is None or self.offer is None or (prices := self.offer.prices) is None:
-            return None
-        cached = min(self.usage.cached_input_tokens, self.usage.input_tokens)
-        cached_price = prices.input if prices.cached_input is None else prices.cached_input
-        return (
-            (self.usage.input_tokens - cached) * prices.input
-            + cached * cached_price
-            + self.usage.output_tokens * prices.output
-        )
 
 
 class Routing:
@@ -123,4 +116,4 @@ class Routing:
             if self._decides:
                 record.events.emit(_DECIDED, record)
         elif isinstance(error, GatewayError):
-            record.events.emit(EventType.ROUTER_ROUTE_ERROR, record, reason=error.name)
+            record.tell_unrouted(error)

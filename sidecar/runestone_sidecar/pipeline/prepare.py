@@ -47,11 +47,12 @@ def prepare(
     request = incoming.request
     query = incoming.query or build_query(incoming)
     decision = router.decide(snapshot, principal, query, trace)
-    check_other_models(principal, request.body)
+    if principal.allowed_models:
+        check_other_models(principal, request.body)
     timeout_s = decision.rule.timeout_s
     if decision.model != request.model:
         request = replace(request, model=decision.model)
-    if _asks_usage(principal, request):
+    if request.stream and _asks_usage(principal, request):
         request = replace(request, asks_usage=AsksUsage.GATEWAY)
     return Plan(
         snapshot=snapshot,
@@ -67,11 +68,11 @@ def prepare(
 
 
 def _asks_usage(principal: Principal, request: Request) -> bool:
-    """A limit in tokens or money cannot be held by streams that do not tell what they used."""
+    """Of a stream: a limit in tokens or money cannot be held by one that does not tell what it
+    used."""
     limits = principal.limits
     return (
-        request.stream
-        and limits is not None
+        limits is not None
         and (limits.tokens_per_minute is not None or limits.budget is not None)
         and not request.include_usage
     )

@@ -8,7 +8,7 @@ and one token an event of what was sent stand in. A request that got no answer i
 
 from typing import Final
 
-from runestone_contract.config import Limits
+from runestone_contract.config import Limits, Prices
 from runestone_sidecar.admit.limits import Limiter, Need, Reservation
 from runestone_sidecar.config.snapshot import Offer
 from runestone_sidecar.errors import LimitReached
@@ -48,12 +48,18 @@ def need_of(plan: Plan, limits: Limits) -> Need:
         input_tokens=plan.input_tokens,
     )
     if limits.budget is not None:
-        costs = [_costs(plan, offer) for offer in plan.decision.offers]
-        most, alone = costs[0]
-        for each in costs[1:]:
-            most, alone = max(most, each[0]), min(alone, each[1])
-        need.cost_picodollars, need.input_cost_picodollars = most, alone
+        _add_costs(need, plan)
     return need
+
+
+def _add_costs(need: Need, plan: Plan) -> None:
+    """Those of the dearest offer, and of the cheapest for the input alone."""
+    first, *others = plan.decision.offers
+    most, alone = _costs(plan, first)
+    for offer in others:
+        each = _costs(plan, offer)
+        most, alone = max(most, each[0]), min(alone, each[1])
+    need.cost_picodollars, need.input_cost_picodollars = most, alone
 
 
 def _costs(plan: Plan, offer: Offer) -> tuple[int, int]:
@@ -68,25 +74,32 @@ def _costs(plan: Plan, offer: Offer) -> tuple[int, int]:
 
 def settle(record: Record) -> None:
     """Once, when all is over: completes the record's usage and ends its reservation."""
+    usage, reservation = record.usage, record.reservation
     if record.answered:
-        record.usage = _usage(record)
-    reservation = record.reservation
-    if reservation is None:
+        if usage is None:
+            record.usage_estimated = True
+            usage = record.usage = Usage(record.input_tokens, record.output_estimate)
+        elif record.interrupted or record.client_gone:  # counted at its start, say
+            usage.output_tokens = max(usage.output_tokens, record.output_estimate)
+    if usage is None:
+        if reservation is not None:
+            reservation.refund()
         return
-    if record.usage is None:
-        reservation.refund()
-        return
-    reservation.commit(
-        tokens=record.usage.input_tokens + record.usage.output_tokens,
-        cost_picodollars=record.cost_picodollars() or 0,
+    offer = record.offer
+    if offer is not None and offer.prices is not None:
+        record.cost_picodollars = _cost(usage, offer.prices)
+    if reservation is not None:
+        reservation.commit(
+            tokens=usage.input_tokens + usage.output_tokens,
+            cost_picodollars=record.cost_picodollars or 0,
+        )
+
+
+def _cost(usage: Usage, prices: Prices) -> int:
+    cached = min(usage.cached_input_tokens, usage.input_tokens)
+    cached_price = prices.input if prices.cached_input is None else prices.cached_input
+    return (
+        (usage.input_tokens - cached) * prices.input
+        + cached * cached_price
+        + usage.output_tokens * prices.output
     )
-
-
-def _usage(record: Record) -> Usage:
-    told = record.usage
-    if told is None:
-        record.usage_estimated = True
-        return Usage(record.input_tokens, record.output_estimate)
-    if record.interrupted or record.client_gone:  # counted at its start, say
-        told.output_tokens = max(told.output_tokens, record.output_estimate)
-    return told

@@ -8,7 +8,7 @@ from typing import Final, Generic, TypeVar
 
 from runestone_sidecar.admit.breaker import State
 from runestone_sidecar.admit.load import LoadStore
-from runestone_sidecar.config.snapshot import Offer, Provider
+from runestone_sidecar.config.snapshot import Offer
 from runestone_sidecar.errors import GatewayError
 from runestone_sidecar.pipeline.failure import AttemptFailed, of_refusal
 from runestone_sidecar.pipeline.outcomes import Outcomes, Turn
@@ -98,7 +98,8 @@ class Tries(Generic[P, A]):
                     events.emit(_STOP, record, provider=provider.id)
                     return answer
         finally:
-            turn.leave()
+            if turn.probe is not None:
+                turn.leave()
 
     def _learn(self, plan: P, offer: Offer, turn: Turn, failure: AttemptFailed) -> None:
         """What comes of an API beside chats tells of chats only where nobody was reached at all.
@@ -182,13 +183,10 @@ def _time_left(plan: Plan) -> float | None:
     return max(0.0, plan.deadline_s - asyncio.get_running_loop().time())
 
 
-def deadlines_of(plan: Plan, provider: Provider) -> tuple[Deadlines, Deadlines]:
-    """What this call is given, and what it is given of: the provider's own."""
-    own = provider.deadlines if plan.request.stream else provider.deadlines_unstreamed
-    left_s = _time_left(plan)
-    if left_s is None or left_s >= own.total_s:
-        return own, own
-    return replace(own, total_s=left_s), own
+def within(deadline_s: float, own: Deadlines) -> Deadlines:
+    """What is left of a provider's own until then, on the event loop's clock."""
+    left_s = max(0.0, deadline_s - asyncio.get_running_loop().time())
+    return own if left_s >= own.total_s else replace(own, total_s=left_s)
 
 
 async def read_refusal(

@@ -17,6 +17,9 @@ from runestone_sidecar.upstream.surfaces.envelope import envelope, error_frame
 from runestone_sidecar.upstream.surfaces.preferences import OF_CHAT, preferred
 
 _FIELD_NEEDS: Final = (("stream", "Streaming"), ("tools", "Tools"), ("logprobs", "Logprobs"))
+_COUNTS: Final = ("max_tokens", "max_completion_tokens", "n")
+_KINDS: Final = (("stream_options", dict, "an object"), ("tools", list, "an array"))
+_CHECKED: Final = frozenset({"stream", *_COUNTS, *(name for name, _, _ in _KINDS)})
 _PART_NEEDS: Final = {"image_url": "Vision", "input_audio": "Audio"}
 
 
@@ -28,9 +31,11 @@ class Chat:
     def check(self, body: Mapping[str, Any]) -> None:
         check_model(body)
         _check_messages(body)
+        if _CHECKED.isdisjoint(body):
+            return
         check_stream(body)
-        check_counts(body, "max_tokens", "max_completion_tokens", "n")
-        check_kinds(body, ("stream_options", dict, "an object"), ("tools", list, "an array"))
+        check_counts(body, *_COUNTS)
+        check_kinds(body, *_KINDS)
 
     def traits(self, body: Mapping[str, Any]) -> Traits:
         limit = body.get("max_completion_tokens") or body.get("max_tokens")
@@ -68,7 +73,10 @@ def _check_messages(body: Mapping[str, Any]) -> None:
 
 def needs_of(body: Mapping[str, Any]) -> frozenset[str]:
     """What a chat cannot do without."""
-    needs = [need for field, need in _FIELD_NEEDS if body.get(field)]
+    needs: list[str] = []
+    for field, need in _FIELD_NEEDS:
+        if body.get(field):
+            needs.append(need)
     response_format = body.get("response_format")
     if isinstance(response_format, dict) and response_format.get("type") == "json_schema":
         needs.append("JSONSchema")

@@ -74,7 +74,8 @@ NOTHING: Final[frozenset[str]] = frozenset()
 
 def preferred(body: Mapping[str, Any], table: tuple[Preference, ...]) -> frozenset[str]:
     """Capabilities."""
-    found = [
-        each.capability for each in table if each.field in body and each.shows(body[each.field])
-    ]
-    return frozenset(found) if found else NOTHING
+    found = NOTHING
+    for each in table:
+        if each.field in body and each.shows(body[each.field]):
+            found |= {each.capability}
+    return found
