@@ -145,7 +145,7 @@ async def test_while_nats_is_away_each_has_its_part_and_says_so(
 ) -> None:
     async with fleet(tmp_path, 3, keys(app=PER_MINUTE)) as group:
         assert await admitted(group, 9) == 9
-        await asyncio.sleep(0.2)  # all have heard of it
+        await group.until_heard("app", LIMIT, used=9)
         await asyncio.to_thread(group.nats.stop)
         for sidecar in group.sidecars:
             await group.until_metric(sidecar, "runestone_limits_shared", 0)

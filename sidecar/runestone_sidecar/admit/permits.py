@@ -3,6 +3,10 @@
 What all hold together, and what the gone used, is never more than the limit; where it is more all
 the same, since the limit was lowered or an answer was longer than was thought, each may use what
 the others leave of it, which is nothing until enough has slid out.
+
+A rest that is too small for another request is of no use to who has it. While others are in need it
+is put back, and what is taken is enough for a request or nothing: so of all the rests together less
+is left over than one request would take, and not that much at each sidecar.
 """
 
 from dataclasses import dataclass
@@ -22,6 +26,7 @@ class Stand:
     wanted: int = 0  # what `used` had to become for the requests that wait, or did a moment ago
     margin: int = 0  # that it would like to have beyond
     spare: int = 0  # that it keeps of this when others are in need
+    one: int = 1  # what a request needs, as far as is known: less lets in none
 
     @property
     def needed(self) -> int:
@@ -57,6 +62,8 @@ def allot(record: Record, me: str, place: int, stand: Stand, sidecars: int) -> L
         usable = held + min(more, free, max(free - wanted, fair - held))
     else:
         usable = aim if held - aim > _slack(stand, held) else held
+    if wanted and stand.used < usable < stand.used + stand.one:
+        usable = stand.used
     next_held = max(stand.used, usable)
     want = max(0, aim - usable) if stand.needed > usable else 0
     return Lot(next_held, usable, want, free + held - next_held, stand.margin)
@@ -68,14 +75,16 @@ def _slack(stand: Stand, held: int) -> int:
 
 
 def _fair(record: Record, me: str, place: int, stand: Stand) -> int:
-    """Rounded up, or an odd permit would go to and fro."""
+    """Rounded up to whole requests, or an odd permit would go to and fro."""
     others = sum(
         1
         for id_, each in record.holders.items()
         if id_ != me and (each.held[place] or each.wants[place])
     )
     shared = max(0, stand.limit - record.of_the_gone(place))
-    return -(-shared // (1 + others))
+    fair = -(-shared // (1 + others))
+    rest = fair - stand.used
+    return stand.used - rest // -stand.one * stand.one if rest > 0 else fair
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ import asyncio
 import math
 import sys
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Final
 
 from runestone_contract.config import Limits
@@ -140,13 +141,20 @@ class Share(KeyUsage):
             return self.is_foreign
         mine = self.record.holding(me)
         return any(
-            self._free[place] <= 0
+            self._free[place] < amount - self._rest(place)
             and (
                 (mine.wants[place] and now_s >= self._want_until_s)
                 or not self.record.held_by_others(me, place)
             )
-            for place, _ in lacking
+            for place, amount in lacking
         )
+
+    def _rest(self, place: int) -> int:
+        """That is held here and not used."""
+        if place == SLOTS:
+            return max(0, self.usable[SLOTS] - self.in_flight)
+        window = self.windows[place]
+        return max(0, self.usable[place] - (window.total if window else 0))
 
     def refused(self, lacking: Iterable[tuple[int, int]], now_s: float) -> None:
         if now_s - self._refused_s > ONE_MORE_S:
@@ -321,7 +329,7 @@ class Share(KeyUsage):
             most = max(recent and 1, min(recent, limit // (MOST * sidecars)))
             one = max(1, typical.get(which, 1))
             margin = max(most, one, -(-limit // (BLOCKS * sidecars)))
-            stands[which] = self._stand(
+            stand = self._stand(
                 which,
                 limit,
                 used=max(0, window.total),
@@ -329,6 +337,7 @@ class Share(KeyUsage):
                 spare=max(most, one) if is_active else one if is_recent else 0,
                 lacked=0 if modest else self._lacked(which, limit // (MOST * sidecars), now_s),
             )
+            stands[which] = replace(stand, one=one)
         if (at_once := self.limits.concurrent_requests) is not None:
             peak = max(self._peak, self.in_flight)
             margin = max(peak - self.in_flight, -(-at_once // (BLOCKS * sidecars)))
@@ -351,7 +360,14 @@ class Share(KeyUsage):
         return 0
 
     def _stand(
-        self, place: int, limit: int, *, used: int, margin: int, spare: int, lacked: int
+        self,
+        place: int,
+        limit: int,
+        *,
+        used: int,
+        margin: int,
+        spare: int,
+        lacked: int,
     ) -> Stand:
         lacking = max(self.waiting[place], lacked)
         return Stand(

@@ -49,6 +49,7 @@ STANDS = st.builds(
     wanted=st.sampled_from([0, 0, 1, 20, 45]),
     margin=st.integers(0, 10),
     spare=st.integers(0, 3),
+    one=st.sampled_from([1, 1, 3, 12]),
 )
 
 

@@ -67,6 +67,32 @@ def test_H3_ten_times_the_limit_is_let_in_exactly_once(
     run_in_virtual_time(play())
 
 
+@pytest.mark.parametrize("need", [35, 45, 105])
+@pytest.mark.parametrize(("count", "weights"), LOADS)
+def test_H3_rests_that_are_too_small_for_a_request_are_put_together(
+    count: int, weights: list[int], need: int
+) -> None:
+    """Of tokens: each request is reserved for more than it uses, as most are."""
+    used, requests = 35, 40
+    limit = requests * used
+
+    async def play() -> None:
+        of = key(tokens_per_minute=limit)
+        with sidecars(count) as group:
+            await group.shared()
+            while now() < 130:
+                (sidecar,) = group.rng.choices(group.all, weights)
+                await group.use(sidecar, of, Need(need, 0), used=used)
+                await asyncio.sleep(0.15)
+            first = sum(each.at_s < 60 for each in group.log) * used
+            assert group.most(60, tokens=True) <= limit
+            assert first >= min(0.95 * limit, limit - need + 1)
+            calls = sum(each.limiter.counts["waited"] for each in group.all)
+            assert calls <= 60 * count
+
+    run_in_virtual_time(play())
+
+
 @pytest.mark.parametrize(("count", "weights"), LOADS)
 def test_H3_slots_are_all_used_and_never_more(count: int, weights: list[int]) -> None:
     limit = 8

@@ -10,7 +10,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import httpx
+import nats
 
+from runestone_contract.names import limits_bucket
+from runestone_sidecar.admit.members import ALIVE
+from runestone_sidecar.admit.record import decode
 from runestone_testing import bundles
 from runestone_testing import provider as scripts
 from runestone_testing.gateway import CHAT, question
@@ -100,6 +104,37 @@ class Fleet:
         for sidecar in self.sidecars:
             await self.until_metric(sidecar, "runestone_limits_shared", 1)
 
+    async def until_heard(self, key: str, limit: int, *, used: int) -> None:
+        """All know what the ledger says of a key with a limit on requests, of which all have used
+        so many: each counts what it has used, and what the others hold."""
+        count = len(self.sidecars)
+
+        async def remaining(sidecar: Sidecar) -> int:
+            answer = await self.client.get(
+                f"{sidecar.base_url}/usage", headers={"authorization": f"Bearer {secret_of(key)}"}
+            )
+            return int(answer.json()["limits"][0]["remaining"])
+
+        async with asyncio.timeout(DEADLINE_S):
+            while True:
+                left = [await remaining(sidecar) for sidecar in self.sidecars]
+                if sum(left) == count * limit - used - (count - 1) * await self._held():
+                    return
+                await asyncio.sleep(0.02)
+
+    async def _held(self) -> int:
+        """By all together, of the first limit on requests of the only key."""
+        client = await nats.connect(self.nats.url)
+        try:
+            bucket = await client.jetstream().key_value(limits_bucket("shop"))
+            for name in await bucket.keys():
+                if not name.startswith(ALIVE):
+                    found = decode((await bucket.get(name)).value or b"")
+                    return sum(each.held[0] for each in found.holders.values())
+        finally:
+            await client.close()
+        return 0
+
     async def until_metric(self, sidecar: Sidecar, name: str, value: float) -> None:
         await until(lambda: sidecar.metric(name) == value)
 
@@ -123,9 +158,9 @@ async def fleet(
 ) -> AsyncIterator[Fleet]:
     async with AsyncExitStack() as stack:
         provider = await stack.enter_async_context(scripts.Provider())
-        nats = stack.enter_context(nats_server(started=False))
+        server = stack.enter_context(nats_server(started=False))
         if with_nats:
-            await asyncio.to_thread(nats.start)
+            await asyncio.to_thread(server.start)
         bundles.publish(
             root, bundles.config(bundles.provider(f"{provider.url}/v1"), keys=tuple(served))
         )
@@ -137,7 +172,7 @@ async def fleet(
                 limits=httpx.Limits(max_connections=None, max_keepalive_connections=100),
             )
         )
-        made = Fleet(root, provider, nats, [], client, stack)
+        made = Fleet(root, provider, server, [], client, stack)
         provider.answer = made.answer
         await asyncio.gather(*(made.start(**env) for _ in range(count)))
         if with_nats:

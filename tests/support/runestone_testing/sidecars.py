@@ -230,14 +230,17 @@ class Sidecars:
             admission.until_s = now()
             reservation.commit(tokens=admission.tokens, cost_picodollars=admission.tokens)
 
-    async def use(self, sidecar: Sidecar, of: Principal, need: Need = ONE) -> bool:
-        """Asks, and is done at once."""
+    async def use(
+        self, sidecar: Sidecar, of: Principal, need: Need = ONE, *, used: int | None = None
+    ) -> bool:
+        """Asks, and is done at once; it has used so many tokens (None: as many as it needed)."""
         if not await self.ask(sidecar, of, need):
             return False
         if sidecar.running:
             reservation, admission = sidecar.running.pop()
             admission.until_s = now()
-            reservation.commit(tokens=need.tokens, cost_picodollars=need.cost_picodollars)
+            admission.tokens = need.tokens if used is None else used
+            reservation.commit(tokens=admission.tokens, cost_picodollars=need.cost_picodollars)
         return True
 
     async def shared(self) -> None:
