@@ -57,8 +57,10 @@ class Tries(Generic[P, A]):
     async def execute(self, plan: P, record: Record) -> A:
         """Raises GatewayError when no offer answered."""
         offers = plan.decision.offers
+        left = len(offers)
         told: AttemptFailed | None = None  # of the last provider that was called
-        for left, offer in zip(range(len(offers) - 1, -1, -1), offers, strict=True):
+        for offer in offers:
+            left -= 1
             record.offer = offer
             try:
                 return await self._offer(plan, offer, record, is_last=not left)

@@ -25,16 +25,17 @@ def mask(text: str) -> str:
 
 
 class LineWriter:
-    """Collects lines and hands them to one write; `flush` at the end of the process."""
+    """Collects what lines are of, renders them together and hands them to one write; `flush` at the
+    end of the process. What it was given must not change any more."""
 
     def __init__(self, fd: int = 1) -> None:
         self._fd = fd
-        self._lines: list[bytes] = []
+        self._records: list[dict[str, Any]] = []
         self._timer: asyncio.TimerHandle | None = None
 
     def write(self, record: dict[str, Any]) -> None:
-        self._lines.append(orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE))
-        if len(self._lines) >= FLUSH_AT_LINES:
+        self._records.append(record)
+        if len(self._records) >= FLUSH_AT_LINES:
             self.flush()
         elif self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(FLUSH_AFTER_S, self.flush)
@@ -43,8 +44,9 @@ class LineWriter:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        data = memoryview(b"".join(self._lines))
-        self._lines.clear()
+        lines = [orjson.dumps(each, option=orjson.OPT_APPEND_NEWLINE) for each in self._records]
+        data = memoryview(b"".join(lines))
+        self._records.clear()
         try:
             while data:
                 data = data[os.write(self._fd, data) :]
