@@ -63,7 +63,7 @@ limit for {seconds} s. The limit and what was admitted are in requests, of {toke
 of their price. *Most* is the most in any minute, or at once. *Missed* is the part of the limit that
 was not used, in the first minute or on average; of tokens and money a rest is left that is too
 small for a whole request: one for all of them, or without NATS (*down*: killed before the first
-request) one for each. Then each has its part, so that one that gets all of the load lets in no more.
+request) one for each. Then each has its part: one that gets all of the load lets in no more.
 
 | sidecars | load | limit on | NATS | limit | offered | admitted | most | missed |
 |---|---|---|---|---|---|---|---|---|
