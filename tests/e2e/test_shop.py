@@ -1,7 +1,8 @@
 """A shop from nothing to uninstalled, as its platform team and its developers see it.
 
 The tests go on from each other, in their order. RUNESTONE_E2E_REQUESTS is how many requests each
-trial under load takes at least (600).
+trial under load takes at least (600), RUNESTONE_E2E_AWAY_S for how long the operator and the API
+server are away (10).
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import pytest
 
 from runestone_testing.node import Node, python
 from runestone_testing.shop_node import (
+    AWAY_S,
     FILES,
     REQUESTS,
     SHOP,
@@ -28,6 +30,7 @@ from runestone_testing.shop_node import (
 from runestone_testing.sidecar import wait_until
 
 if TYPE_CHECKING:
+    from collections import Counter
     from collections.abc import Iterator
 
 pytestmark = pytest.mark.e2e
@@ -160,12 +163,23 @@ def answered_by(standin: Standin, model: str) -> bool:
     return all(report["latest_text"].startswith(f"{model} at") for report in running)
 
 
+def patch_alias(node: Node, model: str) -> None:
+    patch = {"spec": {"aliases": {"smart": model}}}
+    node.kubectl("-n", SHOP, "patch", "rp", "default", "--type=merge", f"-p={json.dumps(patch)}")
+
+
+def told(trial: str, load: Load) -> Counter[str]:
+    """What became of it, which is told too."""
+    ended = load.stop()
+    print(f"{trial}: {dict(ended)}")
+    return ended
+
+
 def test_a_changed_policy_is_live_in_every_pod(node: Node, standin: Standin) -> None:
     load = Load.begin(standin, model="smart")
     wait_until("gpt-4o answers", lambda: answered_by(standin, "gpt-4o"))
 
-    patch = {"spec": {"aliases": {"smart": "gpt-4o-mini"}}}
-    node.kubectl("-n", SHOP, "patch", "rp", "default", "--type=merge", f"-p={json.dumps(patch)}")
+    patch_alias(node, "gpt-4o-mini")
     began_s = time.monotonic()
     wait_until("gpt-4o-mini answers", lambda: answered_by(standin, "gpt-4o-mini"))
     print(f"policy live in all pods: {time.monotonic() - began_s:.2f} s")
@@ -204,7 +218,7 @@ def test_a_providers_key_is_replaced_under_load(node: Node, standin: Standin) ->
     node.kubectl("-n", SHOP, *PROGRAMMED)
     load.wait_for(REQUESTS)
 
-    assert set(load.stop()) == {"ok"}
+    assert set(told("a provider's key replaced", load)) == {"ok"}
     assert standin.seen()["calls"].keys().isdisjoint({old}) or standin.seen()["calls"][new]
 
 
@@ -216,18 +230,40 @@ def test_a_rolling_restart_fails_no_request(node: Node, standin: Standin) -> Non
     load.wait_for(REQUESTS)
 
     assert before.isdisjoint(pods(node, "checkout"))
-    assert set(load.stop()) == {"ok"}
+    assert set(told("a rolling restart", load)) == {"ok"}
 
 
 def test_without_the_operator_all_are_served(node: Node, standin: Standin) -> None:
-    load = Load.begin(standin)
+    """And what was changed meanwhile is delivered once it is back."""
+    load = Load.begin(standin, model="smart")
     node.kubectl("-n", SYSTEM, "scale", "deployment/runestone-operator", "--replicas=0")
     wait_until("no operator runs", lambda: not operators(node), within_s=60, every_s=0.5)
+    patch_alias(node, "gpt-4o")
+    load.last(AWAY_S)
     load.wait_for(REQUESTS)
+    assert answered_by(standin, "gpt-4o-mini")
     node.kubectl("-n", SYSTEM, "scale", "deployment/runestone-operator", "--replicas=2")
+    wait_until("gpt-4o answers", lambda: answered_by(standin, "gpt-4o"), within_s=90)
     node.kubectl("-n", SYSTEM, "rollout", "status", "deployment/runestone-operator")
 
-    assert set(load.stop()) == {"ok"}
+    assert set(told("the operator away", load)) == {"ok"}
+
+
+def test_without_the_api_server_all_are_served(node: Node, standin: Standin) -> None:
+    """It stands still, and everything that asks it waits."""
+    load = Load.begin(standin, model="smart")
+    with node.stopped("kube-apiserver"):
+        load.last(AWAY_S)
+        load.wait_for(REQUESTS)
+    wait_until(
+        "the API server answers",
+        lambda: node.try_kubectl("get", "--raw=/readyz").returncode == 0,
+        within_s=90,
+    )
+    patch_alias(node, "gpt-4o-mini")
+    wait_until("gpt-4o-mini answers", lambda: answered_by(standin, "gpt-4o-mini"), within_s=90)
+
+    assert set(told("the API server stopped", load)) == {"ok"}
 
 
 def operators(node: Node) -> str:
@@ -243,7 +279,7 @@ def test_an_upgrade_fails_no_request(node: Node, standin: Standin) -> None:
     install_chart(values)
     load.wait_for(REQUESTS)
 
-    assert set(load.stop()) == {"ok"}
+    assert set(told("an upgrade", load)) == {"ok"}
     node.kubectl("-n", SHOP, *PROGRAMMED)
 
 
@@ -252,7 +288,7 @@ def test_uninstalled_nothing_is_stuck_and_pods_serve_on(node: Node, standin: Sta
     helm("uninstall", "runestone", "--namespace", SYSTEM, "--wait")
     load.wait_for(50)
 
-    assert set(load.stop()) == {"ok"}
+    assert set(told("uninstalled", load)) == {"ok"}
     ours = ("-lapp.kubernetes.io/instance=runestone", "-oname")
     wait_until(
         "nothing of the release is left",

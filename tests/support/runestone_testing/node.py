@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import signal
 import subprocess
 import tomllib
 from dataclasses import dataclass
@@ -71,6 +72,27 @@ class Node:
     def get(self, namespace: str, kind: str, name: str) -> Document:
         found: Document = json.loads(self.kubectl("-n", namespace, "get", kind, name, "-ojson"))
         return found
+
+    @contextlib.contextmanager
+    def stopped(self, program: str) -> Iterator[None]:
+        """One of the cluster's own programs stands still: its connections stand, nothing comes."""
+        pid = self._pid_of(program)
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            os.kill(pid, signal.SIGCONT)
+
+    def _pid_of(self, program: str) -> int:
+        """Of several clusters on a machine, this one is whose network we are in."""
+        network = Path("/proc/self/ns/net").readlink()
+        for folder in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):
+                argv = (folder / "cmdline").read_bytes().split(b"\0")
+                is_it = Path(argv[0].decode()).name == program
+                if is_it and (folder / "ns" / "net").readlink() == network:
+                    return int(folder.name)
+        raise AssertionError(f"no {program} runs in this cluster")
 
     @contextlib.contextmanager
     def namespace(self, name: str) -> Iterator[str]:

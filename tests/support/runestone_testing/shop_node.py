@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import time
 from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
@@ -24,6 +25,8 @@ CHART: Final = ROOT / "charts" / "runestone"
 # Requests that each trial under load takes at least: 20,000 is the figure that is promised, and
 # takes minutes a trial.
 REQUESTS: Final = int(os.environ.get("RUNESTONE_E2E_REQUESTS", "600"))
+# How long the operator, and then the API server, is away at least: ten minutes are promised.
+AWAY_S: Final = float(os.environ.get("RUNESTONE_E2E_AWAY_S", "10"))
 RATE: Final = float(os.environ.get("RUNESTONE_E2E_RATE", "20"))  # a second, of each application
 HELM_TIMEOUT_S: Final = 300
 
@@ -125,6 +128,16 @@ class Load:
             f"{more} more requests",
             lambda: self.ended.total() >= goal,
             within_s=60 + 3 * more / RATE,
+            every_s=0.2,
+        )
+
+    def last(self, seconds: float) -> None:
+        """It goes on for so long."""
+        until_s = time.monotonic() + seconds
+        wait_until(
+            f"{seconds:.0f} s of load",
+            lambda: time.monotonic() >= until_s,
+            within_s=seconds + 60,
             every_s=0.2,
         )
 
