@@ -8,13 +8,14 @@ server are away (10).
 from __future__ import annotations
 
 import json
+import re
 import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Final
 
 import pytest
 
-from runestone_testing.node import Node, python
+from runestone_testing.node import ROOT, Node, container, pod, python
 from runestone_testing.shop_node import (
     AWAY_S,
     FILES,
@@ -36,6 +37,9 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.e2e
 
 LIMIT: Final = 30  # requests a minute, of the key `limited`
+MARKET: Final = "market"
+VENDORS: Final = "http://standin.vendors.svc.cluster.local"
+LOCAL: Final = re.compile(r"http://127\.0\.0\.1:\d+")
 PROGRAMMED: Final = ("wait", "--for=condition=Programmed", "--timeout=60s", "pp,ak,rp", "--all")
 SDK: Final = """
 import sys
@@ -79,6 +83,27 @@ else:
     print(json.dumps({job["id"]: job["status"] for job in call("/jobs")["data"]}))
 """
 
+LATER: Final = """
+import json, os, sys, time, urllib.request
+def call(path, body=None):
+    request = urllib.request.Request(os.environ["OPENAI_BASE_URL"] + path, body)
+    request.add_header("Authorization", "Bearer " + os.environ["OPENAI_API_KEY"])
+    request.add_header("Content-Type", "application/json")
+    return json.load(urllib.request.urlopen(request, timeout=60))
+body = {"model": sys.argv[1], "messages": [{"role": "user", "content": "later"}]}
+job = call("/chat/completions", json.dumps(body).encode())
+while job["status"] in ("queued", "running", "retrying"):
+    job = call("/jobs/" + job["id"] + "?wait=30")
+print(job["response"]["body"]["choices"][0]["message"]["content"])
+"""
+PROPORTIONAL: Final = """
+for line in open("/proc/1/smaps_rollup"):
+    if line.startswith("Pss:"):
+        print(line.split()[1])
+"""
+SIDECARS_PYTHON: Final = "/opt/runestone/bin/python"
+MOST_KIB: Final = 100 * 1024
+
 
 @pytest.fixture(scope="module")
 def standin(node: Node) -> Iterator[Standin]:
@@ -116,8 +141,8 @@ def run_in(node: Node, pod: str, program: str, *arguments: str) -> str:
 
 
 def test_the_stock_sdk_is_answered_by_every_provider(node: Node, standin: Standin) -> None:
-    for pod in pods(node, "checkout"):
-        said = run_in(node, pod, SDK, "gpt-4o", "claude-3-5-sonnet").splitlines()
+    for replica in pods(node, "checkout"):
+        said = run_in(node, replica, SDK, "gpt-4o", "claude-3-5-sonnet").splitlines()
 
         assert said == [
             *["gpt-4o at /v1/chat/completions by sk-e2e-openai-first-00000000000000"] * 2,
@@ -231,6 +256,53 @@ def test_a_rolling_restart_fails_no_request(node: Node, standin: Standin) -> Non
 
     assert before.isdisjoint(pods(node, "checkout"))
     assert set(told("a rolling restart", load)) == {"ok"}
+
+
+def test_a_sidecar_is_small_after_its_work(node: Node, standin: Standin) -> None:
+    taken = [
+        int(
+            node.kubectl(
+                *("-n", SHOP, "exec", name, "-c", "runestone", "--"),
+                *(SIDECARS_PYTHON, "-c", PROPORTIONAL),
+            )
+        )
+        for name in pods(node, "checkout")
+    ]
+    print(f"memory of a sidecar: {max(taken) / 1024:.0f} MiB")
+
+    assert max(taken) < MOST_KIB
+
+
+def test_the_examples_work(node: Node, standin: Standin) -> None:
+    """As they are, but for their namespace and for where their providers are."""
+    with node.namespace(MARKET):
+        for path in sorted((ROOT / "examples").glob("*.yaml")):
+            text = path.read_text().replace("namespace: shop", f"namespace: {MARKET}")
+            node.kubectl("apply", "-f", "-", text=LOCAL.sub(VENDORS, text))
+        node.kubectl("-n", MARKET, *PROGRAMMED)
+        names = ("checkout", "reports")
+        for name in names:
+            app = container("app", "e2e-apps:dev", "sleep", "infinity")
+            asks = {"runestone.dev/inject": "true"}
+            node.apply(
+                pod(MARKET, name, app, labels=asks, annotations={"runestone.dev/api-key": name})
+            )
+        node.wait_ready(MARKET, *names)
+
+        def run(name: str, program: str, *arguments: str) -> list[str]:
+            command = ("-c", "app", "--", *python(program), *arguments)
+            return node.kubectl("-n", MARKET, "exec", name, *command).splitlines()
+
+        openai, claude = "sk-test-openai-0000000000000000000000", "claude-3-5-sonnet-20241022"
+        assert run("checkout", SDK, "smart", "fast", "claude-3-5-sonnet") == [
+            *[f"gpt-4o at /v1/chat/completions by {openai}"] * 2,
+            *[f"gpt-4o-mini at /v1/chat/completions by {openai}"] * 2,
+            *[f"{claude} at /v1/messages by sk-ant-test-000000000000000000000000"] * 2,
+        ]
+        # All that reports asks is a job.
+        assert run("reports", LATER, "llama-3.3-70b") == [
+            "llama-3.3-70b at /v1/chat/completions by nobody"
+        ]
 
 
 def test_without_the_operator_all_are_served(node: Node, standin: Standin) -> None:

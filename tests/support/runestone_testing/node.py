@@ -137,13 +137,19 @@ def pod(
     name: str,
     *containers: dict[str, Any],
     labels: dict[str, str] | None = None,
+    annotations: dict[str, str] | None = None,
     **spec: Any,
 ) -> Document:
     """A pod that no grace holds up at its end; `spec` is the rest of it."""
     return {
         "apiVersion": "v1",
         "kind": "Pod",
-        "metadata": {"namespace": namespace, "name": name, "labels": labels or {}},
+        "metadata": {
+            "namespace": namespace,
+            "name": name,
+            "labels": labels or {},
+            "annotations": annotations or {},
+        },
         "spec": {"terminationGracePeriodSeconds": 0, "containers": list(containers), **spec},
     }
 
