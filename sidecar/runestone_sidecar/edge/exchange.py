@@ -128,11 +128,11 @@ class Exchanges:
         parent = headers.get(_TRACE_PARENT)
         given, path = headers.get(_REQUEST_ID), scope["path"]
         return Record(
-            request_id=self._new_id() if given is None else self._id_for(given),
+            request_id=self._id_for(given) if given else f"req_{self.rng.getrandbits(96):024x}",
             started_s=time.perf_counter(),
             events=self.traffic.events,
             method=scope["method"],
-            path=_shown(path),
+            path=_shown(path) if len(path) > MAX_LOGGED_PATH or "sk-" in path else path,
             surface=surface,
             trace=read_trace(parent, headers.get(_TRACE_STATE)) if parent else NO_TRACE,
             stages=[] if headers.get(_DEBUG) == b"timing" else None,
@@ -141,9 +141,8 @@ class Exchanges:
 
     def _id_for(self, given: bytes) -> str:
         """The client's own, where it is fit to be logged; it is what both sides will search for."""
-        return given.decode("ascii") if _FIT_FOR_ID.fullmatch(given) else self._new_id()
-
-    def _new_id(self) -> str:
+        if _FIT_FOR_ID.fullmatch(given):
+            return given.decode("ascii")
         return f"req_{self.rng.getrandbits(96):024x}"
 
     def caller_of(self, scope: Scope, record: Record) -> Caller:
@@ -268,8 +267,7 @@ def _is_unanswered(record: Record) -> bool:
 
 def _shown(path: str) -> str:
     """Some put their key there."""
-    path = path[:MAX_LOGGED_PATH]
-    return mask(path) if "sk-" in path else path
+    return mask(path[:MAX_LOGGED_PATH])
 
 
 def _printable(name: str) -> str:

@@ -11,7 +11,6 @@ from runestone_sidecar.upstream.surfaces.base import (
     check_kinds,
     check_model,
     check_stream,
-    text_or_none,
 )
 from runestone_sidecar.upstream.surfaces.envelope import envelope, error_frame
 from runestone_sidecar.upstream.surfaces.preferences import OF_CHAT, preferred
@@ -39,10 +38,11 @@ class Chat:
 
     def traits(self, body: Mapping[str, Any]) -> Traits:
         limit = body.get("max_completion_tokens") or body.get("max_tokens")
+        user = body.get("user")
         return Traits(
             needs=needs_of(body),
             max_output_tokens=limit * (body.get("n") or 1) if limit else None,
-            user=text_or_none(body.get("user")),
+            user=user if isinstance(user, str) else None,
             prefers=preferred(body, OF_CHAT),
         )
 
