@@ -6,16 +6,19 @@ JOB_KILLS and JOB_SEED in the environment make the campaign longer, or another.
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import random
 import signal
 import time
 from typing import TYPE_CHECKING
 
+import httpx
 import pytest
 
 from runestone_contract.config import PolicyOverflow
 from runestone_testing import provider as scripts
+from runestone_testing.chaos_hooks import Delivery, Hooks, target
 from runestone_testing.chaos_jobs import Campaign, Size, campaign
 from runestone_testing.job_stand import (
     ANSWER,
@@ -29,7 +32,7 @@ from runestone_testing.job_stand import (
     until,
 )
 from runestone_testing.nats import free_port
-from runestone_testing.provider import json_reply
+from runestone_testing.provider import Provider, json_reply
 
 if TYPE_CHECKING:
     from runestone_testing.provider import Request, Script
@@ -37,6 +40,9 @@ if TYPE_CHECKING:
 CHAT = "/v1/chat/completions"
 KILLS = int(os.environ.get("JOB_KILLS", "6"))
 SEED = int(os.environ.get("JOB_SEED", "1"))
+CHANGED = "webhooks with two ids or bodies"
+FALSE = "webhooks that say what is not so"
+UNASKED = "webhooks of what is no job, or asked for none"
 
 
 def kill(stand: JobStand, number: int) -> None:
@@ -337,3 +343,84 @@ def test_a_campaign_tells_what_is_broken(
     seen.acknowledged["job 0"].add("job_1")
     seen.calls["job 0"] += calls
     assert {row.what for row in seen.rows(ends, 0, 1) if row.holds is False} == broken
+
+
+def delivery(
+    webhook_id: str = "msg_1",
+    *,
+    job_id: str = "job_1",
+    status: str = "succeeded",
+    says: str = "job 0",
+) -> Delivery:
+    data = {"id": job_id, "status": status, "response": {"body": says}}
+    return Delivery(job_id, webhook_id, json.dumps({"data": data}).encode())
+
+
+def judged(hooks: Hooks, depth: int = 0) -> set[str]:
+    """Two jobs, the second without a webhook; of a third nobody knows, and a fourth is refused."""
+    acknowledged = {"job 0": {"job_1"}, "job 1": {"job_4"}}
+    ends = {"job_1": "succeeded", "job_4": "succeeded"}
+    rows = hooks.rows(acknowledged, {"job 2"}, ends, depth)
+    return {row.what for row in rows if row.holds is False}
+
+
+@pytest.mark.parametrize(
+    ("sent", "broken"),
+    [
+        pytest.param({"job 0": [delivery()]}, set(), id="all-is-well"),
+        pytest.param({"job 0": [delivery(), delivery()]}, set(), id="twice-the-same"),
+        pytest.param(
+            {"job 0": [delivery(), delivery("msg_2")]}, {CHANGED}, id="another-id-each-time"
+        ),
+        pytest.param(
+            {"job 0": [delivery(), delivery(status="failed")]},
+            {CHANGED, FALSE},
+            id="another-end-each-time",
+        ),
+        pytest.param(
+            {"job 0": [delivery()], "job 2": [delivery(job_id="job_2", says="job 2")]},
+            {"ids of webhooks that several jobs have"},
+            id="one-id-for-two-jobs",
+        ),
+        pytest.param({"job 0": [delivery(says="job 2")]}, {FALSE}, id="anothers-answer"),
+        pytest.param({"job 0": [delivery(job_id="job_2")]}, {FALSE}, id="anothers-job"),
+        pytest.param(
+            {"job 0": [delivery()], "job 2": [delivery("msg_2", job_id="job_2", says="job 2")]},
+            set(),
+            id="of-a-job-for-all-we-know",
+        ),
+        pytest.param(
+            {"job 0": [delivery()], "job 3": [delivery("msg_2", says="job 3")]},
+            {UNASKED},
+            id="of-what-was-refused",
+        ),
+        pytest.param(
+            {"job 0": [delivery()], "job 1": [delivery("msg_2", job_id="job_4", says="job 1")]},
+            {UNASKED},
+            id="that-nobody-asked-for",
+        ),
+    ],
+)
+def test_a_campaign_tells_what_is_broken_of_webhooks(
+    sent: dict[str, list[Delivery]], broken: set[str]
+) -> None:
+    hooks = Hooks(random.Random(1), asked={"job 0", "job 2", "job 3"})
+    hooks.deliveries.update(sent)
+    hooks.told["job 0"] += 1
+    assert judged(hooks) == broken
+    assert judged(hooks, depth=1) == broken | {"webhooks left in their queue"}
+    hooks.told.clear()  # it was sent, and never taken
+    assert judged(hooks) == broken | {"ended and never told of"}
+
+
+async def test_a_campaigns_receiver_lets_no_bad_signature_pass() -> None:
+    hooks = Hooks(random.Random(1))
+    async with Provider(hooks.answer) as receiver, httpx.AsyncClient(trust_env=False) as client:
+        headers = {
+            "webhook-id": "msg_1",
+            "webhook-timestamp": str(int(time.time())),
+            "webhook-signature": "v1,bWluZQ==",
+        }
+        url = receiver.url + target("job 2")
+        assert (await client.post(url, json={}, headers=headers)).status_code == 400
+    assert judged(hooks) == {"webhooks without a good signature"}

@@ -5,34 +5,11 @@ from __future__ import annotations
 import argparse
 import asyncio
 import sys
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from runestone_testing.chaos_jobs import Size, campaign
 from runestone_testing.chaos_outage import outage
 from runestone_testing.chaos_rate import rate
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from runestone_testing.chaos_jobs import Row
-
-
-@dataclass(frozen=True, slots=True)
-class Trial:
-    title: str
-    rows: Sequence[Row]
-
-    def text(self) -> str:
-        lines = [f"# {self.title}", "", "| what | count | |", "|---|---|---|"]
-        for row in self.rows:
-            verdict = "" if row.holds is None else "ok" if row.holds else "BROKEN"
-            lines.append(f"| {row.what} | {row.count} | {verdict} |")
-        return "\n".join(lines)
-
-    @property
-    def holds(self) -> bool:
-        return all(row.holds is not False for row in self.rows)
+from runestone_testing.chaos_table import Trial
 
 
 def _parser() -> argparse.ArgumentParser:

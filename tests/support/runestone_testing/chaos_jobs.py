@@ -1,8 +1,9 @@
 """The kill campaign: whoever took a job, runs it or keeps it dies at random moments.
 
-Real sidecars that all take and run jobs, one nats-server that syncs before it acknowledges, and a
-provider that knows who calls it: each sidecar has a provider key of its own. The oracle is what the
-clients were answered: whatever was acknowledged must come to its end.
+Real sidecars that all take and run jobs, one nats-server that syncs before it acknowledges, a
+provider that knows who calls it (each sidecar has a provider key of its own), and a receiver of
+webhooks. The oracle is what the clients were answered: whatever was acknowledged must come to its
+end, and be told of where that was asked for.
 """
 
 from __future__ import annotations
@@ -11,24 +12,36 @@ import asyncio
 import json
 import random
 import time
+import traceback
 from collections import Counter, defaultdict
 from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import count, cycle, islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from runestone_contract.config import PolicyOverflow
 from runestone_contract.names import OVERFLOW_KEY_ENTRY
+from runestone_sidecar.errors import UNACKNOWLEDGED
 from runestone_testing import bundles
-from runestone_testing.job_stand import ANSWER, ENDS, OVERFLOW_KEY, JobStand, job_stand, question
-from runestone_testing.provider import json_reply, pause
-from runestone_testing.wire import Wire
+from runestone_testing.chaos_clients import ANSWER_S, GONE, Asked, Wires, head
+from runestone_testing.chaos_hooks import PART, PATH, Hooks, target
+from runestone_testing.chaos_table import Row
+from runestone_testing.job_stand import (
+    ANSWER,
+    ENDS,
+    HOOK_ENTRY,
+    HOOK_SECRET,
+    OVERFLOW_KEY,
+    JobStand,
+    job_stand,
+)
+from runestone_testing.job_webhooks import LOOPBACK, hooked
+from runestone_testing.provider import Provider, json_reply, pause
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from runestone_testing.provider import Request, Script
-    from runestone_testing.wire import Answer
 
 KINDS = ("answered", "worker", "nats")  # who is killed: a third of all kills each
 CLIENTS = 8
@@ -36,14 +49,12 @@ AT_ONCE = 8
 MOST_CALLS = 5
 FEWEST = 2  # sidecars that are left when the next one is killed
 LONGEST_CALL_S = 0.1
-ANSWER_S = 30.0
 START_S = 90.0
 QUIET_S = 300.0  # without a job that came to its end: what has not by then is lost
 FIRST_S, LAST_S = 0.001, 2.0  # from an acknowledgement, or from a call, to the kill
 NATS_AWAY_S = 1.0
 SILENCE_S = 6  # of a worker that lives, on a machine that is busy with all of this
 FOUR_HOURS_MS = 4 * 3600 * 1000
-GONE = (OSError, EOFError, TimeoutError, ValueError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,13 +63,6 @@ class Size:
     jobs: int
     seed: int
     sidecars: int = 3
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    what: str
-    count: object
-    holds: bool | None = None  # None: told, not judged
 
 
 @dataclass(slots=True)
@@ -80,11 +84,17 @@ class Latest:
         return self.badge
 
 
+class StandstillError(Exception):
+    """Neither a kill nor a job for minutes."""
+
+
 @dataclass(slots=True)
 class Campaign:
     size: Size
     tell: Callable[[str], None]
     rng: random.Random
+    hooks: Hooks = field(init=False)
+    receiver_url: str = ""
     stand: JobStand = field(init=False)
     alive: list[int] = field(default_factory=list)  # by their numbers at the stand
     badges: dict[int, int] = field(default_factory=dict)  # by which the provider knows them
@@ -92,11 +102,16 @@ class Campaign:
     kills: Counter[str] = field(default_factory=Counter)
     acknowledged: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))  # by text
     refused: Counter[int] = field(default_factory=Counter)
+    unsure: set[str] = field(default_factory=set)  # texts that may be jobs, for all that was said
     calls: dict[str, list[int]] = field(default_factory=lambda: defaultdict(list))  # who called
     answers: Latest = field(default_factory=Latest)
     called: Latest = field(default_factory=Latest)
+    trouble: str = ""  # that ended it early
     _texts: Iterator[int] = field(default_factory=count)
     _started: int = 0
+
+    def __post_init__(self) -> None:
+        self.hooks = Hooks(random.Random(self.size.seed))
 
     # -- the provider --
 
@@ -112,12 +127,37 @@ class Campaign:
             json_reply(ANSWER | {"choices": [choice]}),
         ]
 
+    async def run(self) -> None:
+        """Until all kills are done and all jobs acknowledged, or nothing goes on."""
+        try:
+            for _ in range(self.size.sidecars):
+                await self.start()
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._watch())
+                group.create_task(self.kill_all())
+                for number in range(CLIENTS):
+                    group.create_task(self.submit(random.Random(self.size.seed * CLIENTS + number)))
+        except* Exception as errors:
+            traceback.print_exception(errors)
+            self.trouble = ", ".join(sorted({type(each).__name__ for each in errors.exceptions}))
+
+    async def _watch(self) -> None:
+        seen, since_s = (-1, -1), 0.0
+        while not self.is_over:
+            now = self.kills.total(), len(self.acknowledged)
+            if now != seen:
+                seen, since_s = now, time.monotonic()
+            if time.monotonic() - since_s > QUIET_S:
+                raise StandstillError
+            await asyncio.sleep(1)
+
     # -- what dies --
 
     async def start(self) -> None:
         badge, self._started = self._started, self._started + 1
         folder = self.stand.root / f"credentials-{badge}"
         entries = {"cred-a": f"sk-provider-{badge}", OVERFLOW_KEY_ENTRY: OVERFLOW_KEY}
+        entries[HOOK_ENTRY] = HOOK_SECRET
         bundles.swap(folder, {name: value.encode() for name, value in entries.items()})
         number = await self.stand.start(RUNESTONE_CREDENTIALS_DIR=str(folder))
         self.badges[number] = badge
@@ -150,7 +190,8 @@ class Campaign:
                     await asyncio.sleep(0.05)
             self.kills[kind] += 1
             self.tell(
-                f"{number + 1} kills, {len(self.acknowledged)} jobs, {dict(self.refused)} not"
+                f"{number + 1} of {len(kinds)} kills, {len(self.acknowledged)} jobs,"
+                f" {len(self.hooks.told)} told of, not acknowledged: {dict(self.refused)}"
             )
 
     async def _kill(self, victim: int) -> None:
@@ -181,24 +222,35 @@ class Campaign:
             if not self.is_due():
                 await asyncio.sleep(0.02)
                 continue
-            text = f"job {next(self._texts)}"
-            idempotency_key = f"order-{text[4:]}" if rng.random() < 1 / 2 else None
-            while not await self._ask(wires, rng.choice(self.alive), text, idempotency_key):
+            asked = self._next(rng)
+            while not await self._ask(wires, rng.choice(self.alive), asked):
                 await asyncio.sleep(0.05)
-                if idempotency_key is None:
+                if asked.idempotency_key is None:
                     break
         await wires.close()
 
-    async def _ask(self, wires: Wires, number: int, text: str, key: str | None) -> bool:
+    def _next(self, rng: random.Random) -> Asked:
+        number = next(self._texts)
+        key = f"order-{number}" if rng.random() < 1 / 2 else None
+        text = f"job {number}"
+        if rng.random() >= PART:
+            return Asked(text, key)
+        self.hooks.asked.add(text)
+        return Asked(text, key, self.receiver_url + target(text))
+
+    async def _ask(self, wires: Wires, number: int, asked: Asked) -> bool:
         try:
-            answer = await wires.ask(number, submission(text, key))
+            answer = await wires.ask(number, asked.render())
         except GONE:
             self.refused[0] += 1
+            self.unsure.add(asked.text)
             return False
         if answer.status != 202:
             self.refused[answer.status] += 1
+            if answer.status != 200 and answer.json()["error"]["code"] == UNACKNOWLEDGED:
+                self.unsure.add(asked.text)
             return answer.status == 200  # answered at once, as none could be taken: no job
-        self.acknowledged[text].add(answer.json()["id"])
+        self.acknowledged[asked.text].add(answer.json()["id"])
         self.answers.tell(self.badges[number])
         return True
 
@@ -227,7 +279,7 @@ class Campaign:
         wires = Wires(self.stand)
         for text, job_id in turns:
             try:
-                answer = await wires.ask(self.alive[0], _head("GET", f"/v1/jobs/{job_id}"))
+                answer = await wires.ask(self.alive[0], head("GET", f"/v1/jobs/{job_id}"))
                 job = answer.json()
             except GONE:
                 again.append((text, job_id))
@@ -238,12 +290,24 @@ class Campaign:
                 again.append((text, job_id))
         await wires.close()
 
-    async def depth(self) -> float | None:
-        """Of the queue, once nothing is left to do."""
+    async def all_told(self) -> None:
+        """Of all that was acknowledged, and has ended by now."""
+        quiet_since_s, seen = time.monotonic(), -1
+        while missing := self.hooks.missing(self.acknowledged):
+            if seen != len(missing):
+                quiet_since_s, seen = time.monotonic(), len(missing)
+                self.tell(f"webhooks of {len(missing)} jobs are to come")
+            if time.monotonic() - quiet_since_s > QUIET_S:
+                return
+            await asyncio.sleep(1)
+
+    async def depth(self, metric: str) -> float | None:
+        """Of a queue, once nothing is left to do."""
         found = None
+        sidecar = self.stand.sidecars[self.alive[0]]
         with suppress(TimeoutError):
-            async with asyncio.timeout(ANSWER_S):
-                while (found := await self.stand.queued(self.alive[0])) != 0:
+            async with asyncio.timeout(QUIET_S):
+                while (found := await asyncio.to_thread(sidecar.metric, metric)) != 0:
                     await asyncio.sleep(0.2)
         return found
 
@@ -263,6 +327,7 @@ class Campaign:
             Row("seed", self.size.seed),
             Row("kill -9", f"{self.kills.total()}: {kills}"),
             Row("seconds", round(lasted_s)),
+            Row("ran to its end", self.trouble or "yes", not self.trouble),
             Row("jobs acknowledged", len(ids), len(self.acknowledged) >= self.size.jobs),
             Row("of these lost", len(ids - ends.keys()), ids == ends.keys()),
             Row("ends", shown, set(states) <= {"succeeded"}),
@@ -276,32 +341,6 @@ class Campaign:
         ]
 
 
-class Wires:
-    """A client's connections to sidecars that may be gone."""
-
-    def __init__(self, stand: JobStand) -> None:
-        self._stand = stand
-        self._kept: dict[int, Wire] = {}
-
-    async def ask(self, number: int, request: bytes) -> Answer:
-        """Raises one of GONE."""
-        wire = self._kept.pop(number, None)
-        if wire is None:
-            wire = await Wire.connect(int(self._stand.sidecars[number].api.rpartition(":")[2]))
-        try:
-            wire.send(request)
-            answer = await wire.answer(within_s=ANSWER_S)
-        except BaseException:
-            wire.writer.close()
-            raise
-        self._kept[number] = wire
-        return answer
-
-    async def close(self) -> None:
-        for wire in self._kept.values():
-            await wire.close()
-
-
 def _end_of(job: dict[str, object], text: str) -> str:
     """Its state; an answer must be its own."""
     if job["status"] == "succeeded" and json.dumps(text) not in json.dumps(job["response"]):
@@ -309,37 +348,37 @@ def _end_of(job: dict[str, object], text: str) -> str:
     return str(job["status"])
 
 
-def _head(method: str, path: str, *more: str) -> bytes:
-    lines = (f"{method} {path} HTTP/1.1", "host: x", f"authorization: Bearer {bundles.CLIENT_KEY}")
-    return "\r\n".join((*lines, *more, "", "")).encode()
-
-
-def submission(text: str, idempotency_key: str | None) -> bytes:
-    body = json.dumps(question(text)).encode()
-    lines = ["prefer: respond-async", "content-type: application/json"]
-    if idempotency_key is not None:
-        lines.append(f"idempotency-key: {idempotency_key}")
-    return _head("POST", "/v1/chat/completions", *lines, f"content-length: {len(body)}") + body
-
-
 async def campaign(size: Size, *, tell: Callable[[str], None]) -> list[Row]:
-    began_s = time.monotonic()
+    """Whatever happens, there is a table in the end."""
     made = Campaign(size, tell, random.Random(size.seed))
+    rows: list[Row] = []
+    try:
+        async with Provider(made.hooks.answer) as receiver:
+            made.receiver_url = receiver.url
+            await _hold(made, rows)
+    except Exception as error:
+        traceback.print_exception(error)
+        rows.append(Row("ended in good order", type(error).__name__, holds=False))
+    return rows
+
+
+async def _hold(made: Campaign, rows: list[Row]) -> None:
+    began_s = time.monotonic()
     bounds = PolicyOverflow(
         max_queued=100_000, max_age_ms=FOUR_HOURS_MS, result_ttl_ms=FOUR_HOURS_MS
     )
-    async with job_stand(
-        answer=made.answer,
-        sidecars=0,
-        bounds=bounds,
-        RUNESTONE_JOBS_AT_ONCE=str(AT_ONCE),
-        RUNESTONE_JOBS_SILENCE_SECONDS=str(SILENCE_S),
-    ) as made.stand:
-        for _ in range(size.sidecars):
-            await made.start()
-        async with asyncio.TaskGroup() as group:
-            group.create_task(made.kill_all())
-            for number in range(CLIENTS):
-                group.create_task(made.submit(random.Random(size.seed * CLIENTS + number)))
+    env: dict[str, Any] = {
+        "RUNESTONE_JOBS_AT_ONCE": str(AT_ONCE),
+        "RUNESTONE_JOBS_SILENCE_SECONDS": str(SILENCE_S),
+        **LOOPBACK,
+    }
+    key = hooked(f"{made.receiver_url}{PATH}*")
+    async with job_stand(key, answer=made.answer, sidecars=0, bounds=bounds, **env) as made.stand:
+        await made.run()
         ends = await made.settle()
-        return made.rows(ends, await made.depth(), time.monotonic() - began_s)
+        await made.all_told()
+        queued = await made.depth("runestone_jobs_queued")
+        waiting = await made.depth("runestone_webhooks_waiting")
+        lasted_s = time.monotonic() - began_s
+        hooks = made.hooks.rows(made.acknowledged, made.unsure, ends, waiting)
+        rows += [*made.rows(ends, queued, lasted_s), *hooks]

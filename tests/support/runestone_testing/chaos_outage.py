@@ -8,7 +8,8 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from runestone_contract.config import PolicyOverflow
-from runestone_testing.chaos_jobs import GONE, Row, Wires, submission
+from runestone_testing.chaos_clients import GONE, Asked, Wires
+from runestone_testing.chaos_table import Row
 from runestone_testing.job_stand import job_stand, key, until
 
 if TYPE_CHECKING:
@@ -78,7 +79,7 @@ async def _meanwhile(stand: JobStand, seconds: float, tell: Callable[[str], None
     told_s = time.monotonic()
     while time.monotonic() < end_s:
         try:
-            answer = await wires.ask(found.total() % 2, submission("meanwhile", None))
+            answer = await wires.ask(found.total() % 2, Asked("meanwhile").render())
             found[answer.status] += 1
         except GONE:
             found[0] += 1

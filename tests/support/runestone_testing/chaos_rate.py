@@ -18,7 +18,8 @@ from runestone_contract.config import PolicyOverflow
 from runestone_sidecar.broker.link import Link
 from runestone_sidecar.broker.streams import Streams
 from runestone_sidecar.overflow.names import Names, new_job_id
-from runestone_testing.chaos_jobs import Row, Wires, submission
+from runestone_testing.chaos_clients import Asked, Wires
+from runestone_testing.chaos_table import Row
 from runestone_testing.job_stand import job_stand
 from runestone_testing.nats import nats_server
 
@@ -67,7 +68,7 @@ async def drain(jobs: int, tell: Callable[[str], None]) -> list[Row]:
         async def client() -> None:
             wires = Wires(stand)
             for number in turns:
-                answer = await wires.ask(0, submission(f"job {number}", None))
+                answer = await wires.ask(0, Asked(f"job {number}").render())
                 assert answer.status == 202, answer
             await wires.close()
 
