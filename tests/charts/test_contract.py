@@ -158,7 +158,7 @@ def test_the_operators_settings_are_read_as_they_are_meant(mounted: bool) -> Non
     assert ports["webhook"] == webhook.port
     assert (webhook.cert_dir is not None) is mounted
     assert webhook.mutating == "runestone-injector"
-    assert webhook.sidecar.env == ({"name": "A"},)
+    assert webhook.sidecar.env[-1] == {"name": "A"}
     assert webhook.sidecar.resources["limits"]["memory"]
     assert webhook.sidecar.nats_url.startswith("nats://")
 

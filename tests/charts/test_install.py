@@ -40,7 +40,6 @@ EVERYTHING = merged(
     PLAIN,
     {
         "operator": {"replicas": 2},
-        "nats": {"replicas": 3},
         "gateway": {"enabled": True, "autoscaling": {"enabled": True}},
     },
 )
@@ -131,6 +130,20 @@ def test_install_upgrade_uninstall_leaves_the_crds_alone(clean: Release) -> None
     assert {name.partition(" ")[0] for name in left} == {"CustomResourceDefinition"}
     assert len(left) == 3
     assert all(name.partition("/")[2] in told for name in left)
+
+
+def test_an_upgrade_loses_no_job_by_another_number_of_servers(clean: Release) -> None:
+    three: Values = {"nats": {"replicas": 3}}
+    clean.helm("install", RELEASE, CHART)
+    with pytest.raises(HelmError, match=r"nats\.replicas cannot go from 1 to 3"):
+        clean.helm("upgrade", RELEASE, CHART, values=three)
+    clean.kubectl("-n", NAMESPACE, "scale", "statefulset/runestone-nats", "--replicas=0")
+    clean.helm("upgrade", RELEASE, CHART)
+    clean.kubectl("-n", NAMESPACE, "delete", "statefulset", "runestone-nats")
+    clean.helm("upgrade", RELEASE, CHART, values=three)
+    with pytest.raises(HelmError, match=r"nats\.replicas cannot go from 3 to 1"):
+        clean.helm("upgrade", RELEASE, CHART, values={"nats": {"replicas": 1}})
+    clean.helm("uninstall", RELEASE)
 
 
 def test_kept_crds_are_taken_up_by_the_next_install(clean: Release) -> None:

@@ -2,31 +2,18 @@
 
 from __future__ import annotations
 
+from ipaddress import IPv4Network, IPv6Network
 from typing import Any
 
 import pytest
 
 from runestone_operator.admission.server import MUTATE_PATH, VALIDATE_PATH
 from runestone_operator.inject.sidecar import build_sidecar
-from runestone_operator.settings import Settings, SidecarSettings, read_settings
-from runestone_testing.charts import NAMESPACE, of_kind, one, render
+from runestone_operator.settings import SidecarSettings
+from runestone_sidecar.settings import read_settings
+from runestone_testing.charts import NAMESPACE, of_kind, one, operator_settings, render, sidecar_env
 
 pytestmark = pytest.mark.kube
-
-
-def operator_settings(values: dict[str, Any], **render_as: str) -> Settings:
-    """As the operator reads them that the chart starts."""
-    found = one(render(values, **render_as), "Deployment", "-operator")
-    (container,) = found["spec"]["template"]["spec"]["containers"]
-    own = {"metadata.namespace": found["metadata"]["namespace"], "metadata.name": "operator-0"}
-    return read_settings(
-        {
-            each["name"]: each["value"]
-            if "value" in each
-            else own[each["valueFrom"]["fieldRef"]["fieldPath"]]
-            for each in container["env"]
-        }
-    )
 
 
 def test_the_operator_takes_its_settings_as_the_values_mean_them() -> None:
@@ -46,8 +33,9 @@ def test_the_operator_takes_its_settings_as_the_values_mean_them() -> None:
         resources=sidecar["resources"],
         log_level="warning",
         nats_url="nats://blue-runestone-nats.gateways.svc:4222",
-        env=tuple(sidecar["env"]),
+        env=settings.webhook.sidecar.env,
     )
+    assert settings.webhook.sidecar.env[-1] == sidecar["env"][0]
 
 
 @pytest.mark.parametrize("manager", [False, True], ids=["its own", "cert-manager"])
@@ -85,3 +73,111 @@ def test_injected_sidecars_are_scraped_at_the_port_that_they_have() -> None:
     assert {e["port"] for e in monitor["spec"]["podMetricsEndpoints"]} <= ports
     gateway = one(render({"gateway": {"enabled": True}}), "Deployment", "-gateway")
     assert sidecar["name"] == gateway["spec"]["template"]["spec"]["containers"][0]["name"]
+
+
+MONITORS = tuple(
+    f"http://runestone-nats-{number}.runestone-nats-headless.{NAMESPACE}.svc:8222"
+    for number in range(3)
+)
+HOOKS = {"atOnce": 4, "allowCIDRs": ["10.20.0.0/16", "fd00::/64"], "denyCIDRs": ["203.0.113.0/24"]}
+ELSEWHERE = {"enabled": False, "url": "tls://n:4222"}
+
+
+@pytest.mark.parametrize(
+    ("values", "told"),
+    [
+        pytest.param(
+            {},
+            {"nats_monitor_urls": MONITORS[:1], "nats_replicas": 1, "webhooks_at_once": 16},
+            id="as it comes",
+        ),
+        pytest.param(
+            {"nats": {"replicas": 3}},
+            {"nats_monitor_urls": MONITORS, "nats_replicas": 3},
+            id="three servers",
+        ),
+        pytest.param(
+            {"nats": ELSEWHERE | {"monitorURL": "http://a:8222,http://b:8222", "copies": 5}},
+            {"nats_monitor_urls": ("http://a:8222", "http://b:8222"), "nats_replicas": 5},
+            id="servers elsewhere",
+        ),
+        pytest.param(
+            {"nats": ELSEWHERE}, {"nats_monitor_urls": (), "nats_replicas": 1}, id="of few words"
+        ),
+        pytest.param(
+            {"nats": {"enabled": False, "monitorURL": "http://a:8222", "copies": 5}},
+            {"nats_monitor_urls": (), "nats_replicas": 1},
+            id="no NATS",
+        ),
+        pytest.param(
+            {"sidecar": {"jobWebhooks": HOOKS}},
+            {
+                "webhooks_at_once": 4,
+                "webhook_allow": (IPv4Network("10.20.0.0/16"), IPv6Network("fd00::/64")),
+                "webhook_deny": (IPv4Network("203.0.113.0/24"),),
+            },
+            id="webhooks",
+        ),
+        pytest.param({"sidecar": {"jobWebhooks": {"atOnce": 0}}}, {"webhooks_at_once": 0}, id="0"),
+        pytest.param(
+            {
+                "nats": {"replicas": 3},
+                "sidecar": {"env": [{"name": "NATS_REPLICAS", "value": "1"}]},
+            },
+            {"nats_replicas": 1},
+            id="what env says wins",
+        ),
+    ],
+)
+def test_sidecars_and_gateways_are_told_the_same(
+    values: dict[str, Any], told: dict[str, Any]
+) -> None:
+    gateway = one(render(values | {"gateway": {"enabled": True}}), "Deployment", "-gateway")
+    (container,) = gateway["spec"]["template"]["spec"]["containers"]
+    names = [each["name"] for each in container["env"]]
+    assert len(names) == len(set(names))
+    for env in (sidecar_env(values), {each["name"]: each["value"] for each in container["env"]}):
+        settings = read_settings(env)
+        assert {name: getattr(settings, name) for name in told} == told
+
+
+@pytest.mark.parametrize(
+    ("nats", "expected"),
+    [
+        pytest.param({}, 1 << 30, id="one server"),
+        pytest.param({"replicas": 3}, 3 << 30, id="three, of which each has a copy"),
+        pytest.param({"replicas": 3, "auth": {"namespaceGiB": 0}}, 0, id="no bound"),
+        pytest.param(
+            ELSEWHERE | {"auth": {"external": True, "namespaceGiB": 5000}},
+            5000 << 30,
+            id="elsewhere",
+        ),
+    ],
+)
+def test_what_a_namespace_may_store_is_of_each_copy(nats: dict[str, Any], expected: int) -> None:
+    assert operator_settings({"nats": nats}).nats_limits.disk_bytes == expected
+
+
+def test_sidecars_may_ask_nats_whether_it_syncs() -> None:
+    found = render(
+        {"nats": {"replicas": 3}, "networkPolicy": {"metricsFrom": [{"namespaceSelector": {}}]}}
+    )
+    stateful = one(found, "StatefulSet", "-nats")
+    headless = one(found, "Service", "-headless")
+    ports = {port["name"]: port["port"] for port in headless["spec"]["ports"]}
+    assert stateful["spec"]["serviceName"] == headless["metadata"]["name"]
+    assert (
+        tuple(
+            f"http://{stateful['metadata']['name']}-{number}.{headless['metadata']['name']}"
+            f".{NAMESPACE}.svc:{ports['monitor']}"
+            for number in range(stateful["spec"]["replicas"])
+        )
+        == MONITORS
+    )
+    rules = one(found, "NetworkPolicy", "-nats")["spec"]["ingress"]
+    (monitor,) = (rule for rule in rules if rule["ports"][0]["port"] == "monitor")
+    (nats,) = (rule for rule in rules if rule["ports"][0]["port"] == "nats")
+    sidecars = nats["from"][0]
+    assert sidecars["podSelector"]["matchLabels"] == {"runestone.dev/inject": "true"}
+    assert sidecars in monitor["from"]
+    assert len(monitor["from"]) == 2

@@ -9,37 +9,15 @@ from typing import TYPE_CHECKING
 import pytest
 
 from runestone_sidecar.overflow.names import Names
-from runestone_testing.job_stand import ANSWER, ASYNC, job_stand, question, until
+from runestone_testing.job_stand import ANSWER, job_stand
 from runestone_testing.nats_cluster import nats_cluster
 from runestone_testing.provider import json_reply
 
 if TYPE_CHECKING:
-    from runestone_testing.job_stand import JobStand
     from runestone_testing.provider import Request, Script
 
 QUEUE = Names("shop").queue
 BEFORE, AFTER = 8, 8
-
-
-async def taken(stand: JobStand, name: str) -> str:
-    """Sent until it is acknowledged, by one sidecar or the other."""
-    found = ""
-
-    async def is_taken() -> bool:
-        nonlocal found
-        for client in stand.clients:
-            answer = await client.post(
-                "/v1/chat/completions",
-                json=question(name),
-                headers={**ASYNC, "idempotency-key": name},
-            )
-            if answer.status_code == 202:
-                found = answer.json()["id"]
-                return True
-        return False
-
-    await until(is_taken)
-    return found
 
 
 @pytest.mark.parametrize("lost_by", [signal.SIGKILL, signal.SIGSTOP], ids=["killed", "cut-off"])
@@ -54,10 +32,10 @@ async def test_E15_a_cluster_that_loses_the_leader_loses_no_job(lost_by: signal.
         async with job_stand(
             answer=answer, sidecars=2, NATS_URL=cluster.urls, NATS_REPLICAS="3"
         ) as stand:
-            jobs = [await taken(stand, f"before-{number}") for number in range(BEFORE)]
+            jobs = [await stand.taken(f"before-{number}") for number in range(BEFORE)]
             leader = await cluster.leader(QUEUE)
             cluster.servers[leader].send_signal(lost_by)
-            jobs += [await taken(stand, f"after-{number}") for number in range(AFTER)]
+            jobs += [await stand.taken(f"after-{number}") for number in range(AFTER)]
             assert await cluster.leader(QUEUE, besides=leader) != leader
             ends = Counter([(await stand.ended(job_id))["status"] for job_id in jobs])
             assert ends == {"succeeded": BEFORE + AFTER}

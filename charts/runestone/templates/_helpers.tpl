@@ -128,3 +128,21 @@ nats://{{ include "runestone.fullname" . }}-nats.{{ .Release.Namespace }}.svc:42
 {{- define "runestone.nats.accounts" -}}
 {{- ternary .Values.nats.auth.enabled (and (ne .Values.nats.url "") .Values.nats.auth.external) .Values.nats.enabled -}}
 {{- end -}}
+
+{{/* What sidecars and gateways are told beside where NATS is, as JSON. What `sidecar.env` says wins. */}}
+{{- define "runestone.sidecar.env" -}}
+{{- $webhooks := .Values.sidecar.jobWebhooks -}}
+{{- $told := dict
+  "RUNESTONE_WEBHOOKS_AT_ONCE" ($webhooks.atOnce | int | toString)
+  "RUNESTONE_WEBHOOK_ALLOW_CIDRS" (join "," $webhooks.allowCIDRs)
+  "RUNESTONE_WEBHOOK_DENY_CIDRS" (join "," $webhooks.denyCIDRs)
+  "NATS_MONITOR_URL" (include "runestone.nats.monitors" .)
+  "NATS_REPLICAS" (include "runestone.nats.copies" .)
+-}}
+{{- range .Values.sidecar.env }}{{ $told = omit $told .name }}{{ end -}}
+{{- $env := list -}}
+{{- range $name, $value := $told -}}
+{{- if $value }}{{ $env = append $env (dict "name" $name "value" $value) }}{{ end -}}
+{{- end -}}
+{{- concat $env .Values.sidecar.env | toJson -}}
+{{- end -}}

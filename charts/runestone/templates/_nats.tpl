@@ -33,3 +33,26 @@ cluster {
 }
 {{- end }}
 {{- end -}}
+
+{{/* Of every server: each has to sync. */}}
+{{- define "runestone.nats.monitors" -}}
+{{- if .Values.nats.enabled -}}
+{{- $name := printf "%s-nats" (include "runestone.fullname" .) -}}
+{{- $urls := list -}}
+{{- range $number := until (int .Values.nats.replicas) -}}
+{{- $urls = append $urls (printf "http://%s-%d.%s-headless.%s.svc:8222" $name $number $name $.Release.Namespace) -}}
+{{- end -}}
+{{- join "," $urls -}}
+{{- else if .Values.nats.url -}}
+{{- .Values.nats.monitorURL -}}
+{{- end -}}
+{{- end -}}
+
+{{/* How many servers keep each stream. */}}
+{{- define "runestone.nats.copies" -}}
+{{- if .Values.nats.enabled -}}
+{{- .Values.nats.replicas -}}
+{{- else if .Values.nats.url -}}
+{{- .Values.nats.copies -}}
+{{- end -}}
+{{- end -}}

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import yaml
 
+from runestone_operator.inject.sidecar import build_sidecar
+from runestone_operator.settings import Settings, read_settings
 from runestone_testing.kube import BUILD_VARIABLE, KUBE_TOOLS, KubeToolsMissingError
 
 if TYPE_CHECKING:
@@ -82,6 +84,8 @@ FACTORS: Final[Mapping[str, Mapping[str, Values]]] = {
                 "enabled": False,
                 "url": "tls://nats.example.com:4222",
                 "auth": {"external": True, "resolverDir": "/srv/accounts"},
+                "monitorURL": "http://nats.example.com:8222",
+                "copies": 3,
             }
         },
         "passing": {"nats": {"storage": {"persistent": False}, "auth": {"enabled": False}}},
@@ -134,6 +138,11 @@ FACTORS: Final[Mapping[str, Mapping[str, Values]]] = {
             "sidecar": {
                 "logLevel": "warning",
                 "env": [{"name": "RUNESTONE_AUDIT", "value": "stdout"}],
+                "jobWebhooks": {
+                    "atOnce": 4,
+                    "allowCIDRs": ["10.20.0.0/16", "fd00::/64"],
+                    "denyCIDRs": ["203.0.113.0/24"],
+                },
                 "resources": {"requests": {"cpu": "10m", "memory": "64Mi"}, "limits": {}},
             },
             "commonLabels": {"cost-centre": "42"},
@@ -221,6 +230,29 @@ def one(documents: Sequence[Document], kind: str, end: str = "") -> Document:
         if document["metadata"]["name"].endswith(end)
     )
     return found
+
+
+def operator_settings(values: Values, **render_as: str) -> Settings:
+    """As the operator reads them that the chart starts."""
+    found = one(render(values, **render_as), "Deployment", "-operator")
+    (container,) = found["spec"]["template"]["spec"]["containers"]
+    own = {"metadata.namespace": found["metadata"]["namespace"], "metadata.name": "operator-0"}
+    return read_settings(
+        {
+            each["name"]: each["value"]
+            if "value" in each
+            else own[each["valueFrom"]["fieldRef"]["fieldPath"]]
+            for each in container["env"]
+        }
+    )
+
+
+def sidecar_env(values: Values) -> dict[str, str]:
+    """Of an injected sidecar: what is said in plain text."""
+    webhook = operator_settings(values).webhook
+    assert webhook is not None
+    container = build_sidecar({"metadata": {}, "spec": {}}, webhook.sidecar)
+    return {each["name"]: each["value"] for each in container["env"] if "value" in each}
 
 
 def merged(first: Mapping[str, Any], second: Mapping[str, Any]) -> Values:

@@ -130,6 +130,22 @@ class JobStand:
             "/v1/chat/completions", json=question(text), headers={**ASYNC, **headers}
         )
 
+    async def taken(self, text: str) -> str:
+        """The id of a job that is sent until one sidecar or another acknowledges it."""
+        found = ""
+
+        async def is_taken() -> bool:
+            nonlocal found
+            for number in range(len(self.sidecars)):
+                answer = await self.submit(number, text, **{"idempotency-key": text})
+                if answer.status_code == 202:
+                    found = answer.json()["id"]
+                    return True
+            return False
+
+        await until(is_taken)
+        return found
+
     async def job(self, job_id: str, number: int = 0) -> dict[str, Any]:
         answer = await self.clients[number].get(f"/v1/jobs/{job_id}")
         answer.raise_for_status()

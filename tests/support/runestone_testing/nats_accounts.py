@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from runestone_operator.nats.nkeys import KeyPair
     from runestone_operator.nats.trust import Home, Trust
+    from runestone_testing.chart_nats import ChartServer
 
 ANSWER_S = 5.0
 
@@ -99,7 +100,7 @@ async def sidecar_guest(url: str, credentials: bytes) -> AsyncIterator[Guest]:
 
 
 async def open_account(
-    server: NatsServer, trust: Trust, home: Home, limits: AccountLimits | None = None
+    server: NatsServer | ChartServer, trust: Trust, home: Home, limits: AccountLimits | None = None
 ) -> bytes:
     """As the operator does, but once; returns the credentials."""
     credentials = trust.issue(home)
