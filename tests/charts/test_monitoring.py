@@ -168,7 +168,14 @@ CALM = {
     'runestone_limits_shared{namespace="a",pod="1"}': "1x60",
     'runestone_jobs_dead_letters_total{namespace="a"}': "0x60",
     'runestone_jobs_oldest_seconds{namespace="a"}': "600x60",
+    'runestone_jobs_look_age_seconds{namespace="a",pod="1"}': "5x60",
+    'runestone_jobs_look_age_seconds{namespace="a",pod="runs none"}': "0x60",
+    'runestone_jobs_lease_age_seconds{namespace="a",pod="1"}': "10x60",
+    'runestone_jobs_attempt_age_seconds{namespace="a",pod="1"}': "3600x60",
+    'runestone_jobs_taken_over_total{namespace="a",pod="1"}': "0x20 16x40",  # one has died
+    'runestone_jobs_ended_total{namespace="a",pod="1",state="succeeded"}': "0+20x60",
     'runestone_operator_canary_age_seconds{pod="1"}': "1x60",
+    'runestone_operator_nats_accounts{state="refused"}': "0x60",
     'runestone_operator_passes_total{stage="publish",outcome="error"}': "0 1 1x58",
     'runestone_operator_sidecars{state="behind"}': "0x60",
     "runestone_operator_uninjected_pods": "0x20 1x4 0x36",
@@ -199,6 +206,12 @@ TROUBLE: dict[str, dict[str, str]] = {
     "RunestoneLimitsLocal": {'runestone_limits_shared{namespace="a",pod="1"}': "0x60"},
     "RunestoneJobsFail": {'runestone_jobs_dead_letters_total{namespace="a"}': "0x20 1x40"},
     "RunestoneJobsWait": {'runestone_jobs_oldest_seconds{namespace="a"}': "4000x60"},
+    "RunestoneJobsHang": {'runestone_jobs_look_age_seconds{namespace="a",pod="1"}': "0+60x60"},
+    "RunestoneJobsTakenOver": {
+        'runestone_jobs_taken_over_total{namespace="a",pod="1"}': "0+4x60",
+        'runestone_jobs_ended_total{namespace="a",pod="1",state="succeeded"}': "0+1x60",
+    },
+    "RunestoneNatsAccountsRefused": {'runestone_operator_nats_accounts{state="refused"}': "2x60"},
     "RunestoneOperatorDown": {'runestone_operator_canary_age_seconds{pod="1"}': NEVER},
     "RunestoneOperatorDeaf": {'runestone_operator_canary_age_seconds{pod="1"}': "0+60x60"},
     "RunestoneOperatorFails": {
@@ -211,6 +224,18 @@ TROUBLE: dict[str, dict[str, str]] = {
     },
     "RunestoneWebhookCertificateExpires": {f'{EXPIRY}{{pod="1"}}': f"{13 * 86_400}x60"},
 }
+
+
+MORE_TROUBLE = [  # of alerts that several things set off
+    (
+        "RunestoneJobsHang",
+        {'runestone_jobs_lease_age_seconds{namespace="a",pod="1"}': "0+60x60"},
+    ),
+    (
+        "RunestoneJobsHang",
+        {'runestone_jobs_attempt_age_seconds{namespace="a",pod="1"}': "7000+60x60"},
+    ),
+]
 
 
 def rule_test(name: str, trouble: dict[str, str], firing: set[str]) -> dict[str, Any]:
@@ -235,6 +260,7 @@ def test_each_alert_is_for_its_trouble_and_none_for_calm(promtool: Path, tmp_pat
     assert TROUBLE.keys() == alerts().keys()
     tests = [rule_test("calm", {}, set())]
     tests += [rule_test(name, trouble, {name}) for name, trouble in TROUBLE.items()]
+    tests += [rule_test(name, trouble, {name}) for name, trouble in MORE_TROUBLE]
     file = tmp_path / "tests.yaml"
     wanted = {"rule_files": [str(ALERTS)], "evaluation_interval": "1m", "tests": tests}
     file.write_text(yaml.safe_dump(wanted))

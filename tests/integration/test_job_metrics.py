@@ -56,6 +56,8 @@ async def test_they_tell_what_became_of_jobs() -> None:
         assert await metric(stand, "jobs_publish_seconds_count") == 1
         assert await metric(stand, "jobs_queue_seconds_count") == 1
         assert await metric(stand, "jobs_lease_age_seconds") == 0
+        assert await metric(stand, "jobs_attempt_age_seconds") == 0
+        assert await metric(stand, "jobs_taken_over_total") == 0  # its own worker tried it again
 
         async with stand.client(0, ADMIN_KEY) as admin:
             await admin.post(f"/v1/jobs/{job_id}/retry")
@@ -90,13 +92,30 @@ async def test_they_tell_that_jobs_and_limits_are_without_nats() -> None:
         await becomes(stand, 1, "limits_members")
 
 
+async def grows(stand: JobStand, name: str, beyond: float) -> None:
+    async def is_old() -> bool:
+        return await metric(stand, name) > beyond
+
+    await until(is_old)
+
+
 async def test_a_lease_that_cannot_be_kept_shows_its_age() -> None:
     async with job_stand(answer=[scripts.hang()], RUNESTONE_JOBS_SILENCE_SECONDS="3") as stand:
         await stand.submit()
         await stand.provider.requested(within_s=DEADLINE_S)
+        await grows(stand, "jobs_attempt_age_seconds", 3.5)
+        assert await metric(stand, "jobs_lease_age_seconds") < await metric(
+            stand, "jobs_attempt_age_seconds"
+        )
         stand.nats.stop()
+        await grows(stand, "jobs_lease_age_seconds", 3)
 
-        async def is_old() -> bool:
-            return await metric(stand, "jobs_lease_age_seconds") > 3
 
-        await until(is_old)
+async def test_how_long_ago_jobs_were_looked_for_is_told_of_who_runs_some() -> None:
+    async with job_stand() as stand:
+        none = await stand.start(RUNESTONE_JOBS_AT_ONCE="0")
+        await stand.open(none)
+        await grows(stand, "jobs_look_age_seconds", 2)
+        assert await metric(stand, "jobs_look_age_seconds", none) == 0
+        stand.nats.stop()
+        await becomes(stand, 0, "jobs_look_age_seconds")

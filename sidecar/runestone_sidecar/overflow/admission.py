@@ -156,6 +156,8 @@ class Admission:
         finally:
             if not begun and record.reservation is not None:
                 record.reservation.refund()
+        if kept.record.state == RUNNING:
+            self.tools.metrics.taken_over.inc()
         mine = Kept(running, revision, owner)
         return Admitted(Attempt(store, owner, delivery, mine, record, self.tools), work)
 

@@ -75,7 +75,6 @@ class Attempt:
     async def _run(self, work: Plan | GatewayError) -> None:
         metrics, job = self.tools.metrics, self.mine.record
         metrics.begun(job)
-        metrics.leases[job.id] = time.monotonic()
         self.tools.events.emit(EventType.OVERFLOW_DRAIN_START, self.record)
         started_s = time.monotonic()
         try:
@@ -90,7 +89,7 @@ class Attempt:
             await self._give_back()
             raise
         finally:
-            metrics.leases.pop(job.id, None)
+            metrics.left(job.id)
 
     # -- the call --
 
@@ -154,7 +153,7 @@ class Attempt:
             if kept is None or kept.revision != self.mine.revision:
                 return False
             await self.store.streams.keep(self.delivery)
-            self.tools.metrics.leases[self.mine.record.id] = time.monotonic()
+            self.tools.metrics.kept(self.mine.record.id)
         except BrokerError:
             return True  # nobody can tell now; writing will
         return True

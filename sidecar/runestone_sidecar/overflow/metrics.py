@@ -3,6 +3,7 @@ and once for all keys; these show what it saw last."""
 
 import math
 import time
+from dataclasses import dataclass
 from typing import Any, Final
 
 from prometheus_client import CollectorRegistry
@@ -31,10 +32,19 @@ QUEUE_S: Final = (0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3600.0, 14_400.0
 TRIES: Final = (1.0, 2.0, 3.0, 5.0, 10.0)
 
 
+@dataclass(slots=True)
+class _Lease:
+    """By time.monotonic."""
+
+    began_s: float
+    kept_s: float
+
+
 class OverflowMetrics:
     def __init__(self, registry: CollectorRegistry) -> None:
         made = Register(registry)
-        self.leases: dict[str, float] = {}  # by job: when it was last kept, by time.monotonic
+        self._leases: dict[str, _Lease] = {}  # by job
+        self._looked_s: float | None = None  # for jobs, by time.monotonic; None: none are run
         self.submitted = made.counter(
             "runestone_jobs_submitted", "Requests that became jobs here and were answered 202."
         )
@@ -67,6 +77,10 @@ class OverflowMetrics:
             "runestone_jobs_redeliveries",
             "Jobs that came to this sidecar after another attempt, or before their key had room.",
         )
+        self.taken_over = made.counter(
+            "runestone_jobs_taken_over",
+            "Jobs begun here that a sidecar had in hand which is dead or stands still.",
+        )
         self.dead_letters = made.counter(
             "runestone_jobs_dead_letters",
             "Jobs given up after their last attempt, by what came of that.",
@@ -82,6 +96,16 @@ class OverflowMetrics:
             "Since the last sign of life for a job running here was sent, of the one longest ago;"
             " beyond RUNESTONE_JOBS_SILENCE_SECONDS another sidecar takes it.",
             self._lease_age_s,
+        )
+        made.gauge(
+            "runestone_jobs_attempt_age_seconds",
+            "Since the attempt that runs here for longest began.",
+            self._attempt_age_s,
+        )
+        made.gauge(
+            "runestone_jobs_look_age_seconds",
+            "Since this sidecar last looked for jobs, or began one; 0 while it runs none.",
+            lambda: 0.0 if self._looked_s is None else time.monotonic() - self._looked_s,
         )
         self.open = made.gauge(
             "runestone_jobs_open", "1 while this sidecar can take jobs and tell of them."
@@ -106,6 +130,7 @@ class OverflowMetrics:
         self.show_nothing()
 
     def show(self, state: dict[str, Any], oldest_s: float) -> None:
+        self._note_look()
         self.depth.set(state["messages"])
         self.age.set(oldest_s)
 
@@ -115,22 +140,43 @@ class OverflowMetrics:
         self.age.set(math.nan)
 
     def worker_is(self, state: str) -> None:
+        self._looked_s = time.monotonic() if state == SERVING else None
         for each in STATES:
             self._worker.labels(each).set(each == state)
 
     def begun(self, record: JobRecord) -> None:
+        now_s = time.monotonic()
+        self._leases[record.id] = _Lease(now_s, now_s)
+        self._note_look()
         self.attempts.inc()
         if record.tries == 1:
             self.queue.observe(max(0, now_ms() - record.since_ms) / 1000)
+
+    def kept(self, job_id: str) -> None:
+        """A sign of life was sent for it."""
+        if job_id in self._leases:
+            self._leases[job_id].kept_s = time.monotonic()
+
+    def left(self, job_id: str) -> None:
+        """Whatever came of the attempt."""
+        self._leases.pop(job_id, None)
 
     def has_ended(self, record: JobRecord) -> None:
         self.ended.labels(record.state).inc()
         if record.tries:
             self.tries.observe(record.tries)
 
+    def _note_look(self) -> None:
+        if self._looked_s is not None:
+            self._looked_s = time.monotonic()
+
     def _lease_age_s(self) -> float:
         now_s = time.monotonic()
-        return now_s - min([*self.leases.values()], default=now_s)
+        return now_s - min([lease.kept_s for lease in self._leases.values()], default=now_s)
+
+    def _attempt_age_s(self) -> float:
+        now_s = time.monotonic()
+        return now_s - min([lease.began_s for lease in self._leases.values()], default=now_s)
 
 
 def reason_of(error: GatewayError) -> str:
