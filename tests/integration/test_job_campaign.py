@@ -56,6 +56,14 @@ def test_a_campaign_tells_what_is_broken(
     assert {row.what for row in seen.rows(ends, 0, 1) if row.holds is False} == broken
 
 
+@pytest.mark.parametrize(("status", "is_broken"), [(503, False), (0, False), (500, True)])
+def test_a_campaign_tells_of_refusals_that_are_none(status: int, is_broken: bool) -> None:
+    seen = Campaign(Size(kills=0, jobs=0, seed=1), print, random.Random(1))
+    seen.refused[status] += 1
+    broken = {row.what for row in seen.rows({}, 0, 1) if row.holds is False}
+    assert broken == ({"not acknowledged, by status"} if is_broken else set())
+
+
 def delivery(
     webhook_id: str = "msg_1",
     *,

@@ -269,15 +269,17 @@ async def test_jobs_that_a_crash_of_the_machine_may_lose_are_told_of(durable: bo
             return await asyncio.to_thread(sidecar.metric, "runestone_jobs_durable") == durable
 
         await until(is_told)
-        if durable:
-            await stand.open()
-            return
 
-        async def is_degraded() -> bool:
+        async def says_so() -> bool:
             _, ready = await asyncio.to_thread(sidecar.get, "/health/ready")
-            return "not synced" in ready.get("reason", "")
+            return ready["status"] == "ok" if durable else "not synced" in ready["reason"]
 
-        await until(is_degraded)
+        await until(says_so)
+        taken = await stand.submit(0, **{"idempotency-key": "order-21"})
+        again = await stand.submit(0, **{"idempotency-key": "order-21"})
+        for answer in (taken, again):
+            assert answer.status_code == 202
+            assert answer.json().get("durable") is (None if durable else False)
 
 
 async def test_E2_an_answer_is_kept_though_nats_was_away_when_it_came() -> None:

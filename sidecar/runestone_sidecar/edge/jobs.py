@@ -174,6 +174,8 @@ async def send_accepted(send: Send, record: Record, accepted: Accepted, *, asked
     if accepted.position:  # else it was before
         record.events.emit(EventType.OVERFLOW_ENQUEUE, record)
     value = job_summary(job) | {"position": accepted.position, "eta_seconds": accepted.eta_s}
+    if not accepted.durable:
+        value["durable"] = False
     lines = f"location: {PATH}/{job.id}\r\n".encode()
     if asked:
         lines += b"preference-applied: respond-async\r\n"

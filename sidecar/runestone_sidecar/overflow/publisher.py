@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+from runestone_sidecar.broker.monitor import Monitor
 from runestone_sidecar.broker.streams import (
     Away,
     BrokerError,
@@ -60,6 +61,7 @@ class Publisher:
     metrics: OverflowMetrics
     rules: Rules  # of webhooks
     outbox: Outbox
+    monitor: Monitor
     pace: Pace = field(default_factory=Pace)
     _looked_s: dict[str, float] = field(default_factory=dict)  # for what is late, by owner
 
@@ -104,7 +106,7 @@ class Publisher:
         record = JobRecord.new(job_id, proof, submission.bounds, has_webhook=has_webhook)
         repeated = submission.idempotency_key is not None and await self._find(store, owner, record)
         if repeated and (repeated.state != QUEUED or repeated.attempt):
-            return Accepted(repeated.seen(), position=0, eta_s=1)
+            return self._accepted(repeated, position=0, eta_s=1)
         record = repeated or record
         if not repeated:
             await self._make_room(store, owner, submission)
@@ -121,7 +123,10 @@ class Publisher:
         self.metrics.submitted.inc()
         await self._wake(store)
         state = await self._state(store)
-        return Accepted(record.seen(), state, self.pace.eta_s(state, submission.wait_s))
+        return self._accepted(record, state, self.pace.eta_s(state, submission.wait_s))
+
+    def _accepted(self, record: JobRecord, position: int, eta_s: int) -> Accepted:
+        return Accepted(record.seen(), position, eta_s, durable=self.monitor.syncs is not False)
 
     async def _find(self, store: Store, owner: str, record: JobRecord) -> JobRecord | None:
         """What the same idempotency key has made before."""

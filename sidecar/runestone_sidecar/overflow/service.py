@@ -137,7 +137,7 @@ def build_overflow(link: Link, work: Work, registry: CollectorRegistry, terms: T
     poster = Poster(Dialer(ProxySettings.from_env()), terms.guard, Resolver())
     return Overflow(
         space,
-        Desk(space, Publisher(space, metrics, rules, outbox, pace), metrics, outbox),
+        Desk(space, Publisher(space, metrics, rules, outbox, terms.monitor, pace), metrics, outbox),
         Administration(space, metrics, Owners(work.holder), outbox),
         Worker(space, admission, metrics, terms.at_once, work.rng),
         terms.monitor,

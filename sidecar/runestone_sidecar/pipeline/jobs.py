@@ -52,6 +52,7 @@ class Accepted:
     job: Job
     position: int  # in the namespace's queue
     eta_s: int
+    durable: bool = True  # False: its queue is known to promise what it has not synced
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,6 +54,7 @@ QUIET_S = 300.0  # without a job that came to its end: what has not by then is l
 FIRST_S, LAST_S = 0.001, 2.0  # from an acknowledgement, or from a call, to the kill
 NATS_AWAY_S = 1.0
 SILENCE_S = 6  # of a worker that lives, on a machine that is busy with all of this
+WELL_REFUSED = {0, 200, 429, 503}  # 0: the connection was lost
 FOUR_HOURS_MS = 4 * 3600 * 1000
 
 
@@ -337,7 +338,11 @@ class Campaign:
             Row("repeated for another reason than a dead sidecar", unexplained, not unexplained),
             Row("most calls of a job", most, most <= MOST_CALLS),
             Row("left in the queue", depth, depth == 0),
-            Row("not acknowledged", dict(sorted(self.refused.items()))),
+            Row(
+                "not acknowledged, by status",
+                dict(sorted(self.refused.items())),
+                self.refused.keys() <= WELL_REFUSED,
+            ),
         ]
 
 
