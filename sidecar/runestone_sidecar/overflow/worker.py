@@ -8,7 +8,7 @@ import asyncio
 import logging
 import random
 import time
-from collections import deque
+from collections import Counter, deque
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -24,6 +24,7 @@ BUSY_LOOK_S: Final = 1.0
 IDLE_LOOK_S: Final = 5.0  # whoever submits a job wakes us
 FAULT_S: Final = 5.0
 SHORTEST_REST_S: Final = 0.02
+SIDE_BY_SIDE: Final = 4
 
 log = logging.getLogger(__name__)
 
@@ -35,6 +36,7 @@ class Worker(Rounds):
     at_once: int
     rng: random.Random
     _full_until_s: dict[str, float] = field(default_factory=dict)  # by owner
+    _in_a_row: Counter[str] = field(default_factory=Counter)  # taken, by owner
 
     def leave(self) -> None:
         self.metrics.worker_is(LEAVING)
@@ -51,6 +53,7 @@ class Worker(Rounds):
         if self._of is not store:
             self._of = store
             self._consumers.clear()
+            self._in_a_row.clear()
         self.metrics.worker_is(SERVING if self.at_once else OFF)
         while self.space.store is store and not self._leaving:
             self._wake.clear()
@@ -62,15 +65,33 @@ class Worker(Rounds):
             await self._rest(self._pause_s(owners) if waiting else IDLE_LOOK_S)
 
     async def _take_turns(self, store: Store, owners: list[str]) -> None:
-        """One job of each key after the other, while there are any and places for them."""
+        """Some jobs of each key after the other, while there are any and places for them."""
         self.rng.shuffle(owners)
         turns = deque(owners)
         while turns and len(self._running) < self.at_once and not self._leaving:
             owner = turns.popleft()
-            if self._full_until_s.get(owner, 0.0) <= time.monotonic() and await self._take(
+            if self._full_until_s.get(owner, 0.0) <= time.monotonic() and await self._take_some(
                 store, owner
             ):
                 turns.append(owner)
+
+    async def _take_some(self, store: Store, owner: str) -> bool:
+        """Whether there may be more. To take one is some round trips in line, so some are taken
+        side by side: as many as found room in a row before, since what finds none goes back."""
+        free = self.at_once - len(self._running)
+        side_by_side = max(1, min(SIDE_BY_SIDE, free, self._in_a_row[owner]))
+        took = await asyncio.gather(
+            *(self._take(store, owner) for _ in range(side_by_side)),
+            return_exceptions=True,  # what is under way comes to its end first
+        )
+        for error in took:
+            if isinstance(error, BaseException):
+                raise error
+        if not all(took):
+            del self._in_a_row[owner]
+            return False
+        self._in_a_row[owner] += side_by_side
+        return True
 
     async def _take(self, store: Store, owner: str) -> bool:
         """Whether there may be more."""
