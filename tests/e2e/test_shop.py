@@ -105,6 +105,12 @@ SIDECARS_PYTHON: Final = "/opt/runestone/bin/python"
 MOST_KIB: Final = 100 * 1024
 
 
+METRICS: Final = """
+import urllib.request
+print(urllib.request.urlopen("http://localhost:4004/metrics", timeout=30).read().decode())
+"""
+
+
 @pytest.fixture(scope="module")
 def standin(node: Node) -> Iterator[Standin]:
     """Everything installed, applied, and running."""
@@ -160,6 +166,16 @@ def test_a_limit_is_that_of_all_replicas_together(node: Node, standin: Standin) 
 
     assert sum(found.get("ok", 0) for found in seen) == LIMIT
     assert {outcome for found in seen for outcome in found} <= {"ok", "429"}
+
+
+def test_every_sidecar_knows_that_nats_syncs(node: Node, standin: Standin) -> None:
+    for name in (*pods(node, "checkout"), *pods(node, "reports")):
+        wait_until(
+            f"{name} has asked NATS",
+            lambda name=name: "\nrunestone_jobs_durable 1.0\n" in run_in(node, name, METRICS),
+            every_s=1.0,
+            within_s=60,
+        )
 
 
 def test_jobs_outlive_the_pod_that_took_them(node: Node, standin: Standin) -> None:
