@@ -168,6 +168,8 @@ CALM = {
     'runestone_limits_shared{namespace="a",pod="1"}': "1x60",
     'runestone_jobs_dead_letters_total{namespace="a"}': "0x60",
     'runestone_jobs_oldest_seconds{namespace="a"}': "600x60",
+    'runestone_jobs_durable{namespace="a",pod="1"}': "1x60",
+    'runestone_jobs_durable{namespace="a",pod="that knows not"}': " ".join(["NaN"] * 60),
     'runestone_jobs_look_age_seconds{namespace="a",pod="1"}': "5x60",
     'runestone_jobs_look_age_seconds{namespace="a",pod="runs none"}': "0x60",
     'runestone_jobs_lease_age_seconds{namespace="a",pod="1"}': "10x60",
@@ -206,6 +208,7 @@ TROUBLE: dict[str, dict[str, str]] = {
     "RunestoneLimitsLocal": {'runestone_limits_shared{namespace="a",pod="1"}': "0x60"},
     "RunestoneJobsFail": {'runestone_jobs_dead_letters_total{namespace="a"}': "0x20 1x40"},
     "RunestoneJobsWait": {'runestone_jobs_oldest_seconds{namespace="a"}': "4000x60"},
+    "RunestoneJobsNotDurable": {'runestone_jobs_durable{namespace="a",pod="1"}': "0x60"},
     "RunestoneJobsHang": {'runestone_jobs_look_age_seconds{namespace="a",pod="1"}': "0+60x60"},
     "RunestoneJobsTakenOver": {
         'runestone_jobs_taken_over_total{namespace="a",pod="1"}': "0+4x60",
