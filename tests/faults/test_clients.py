@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from runestone_contract.config import Connections, Limits, Retry, Timeouts
+from runestone_sidecar.telemetry.events import EventType
 from runestone_testing import bundles
 from runestone_testing import provider as scripts
 from runestone_testing.heard import ask, check_whole, text_of, understood
@@ -136,6 +137,28 @@ async def test_a_client_that_leaves_takes_its_call_along(
         assert (traffic.clients_gone, traffic.interrupted) == (1, {})
         assert stand.gateway.parts.health.load.of("shop/pool/p0").score == 1.0  # not its fault
         assert (len(stand.provider.requests), stand.providers[1].requests) == (1, [])
+        stand.next_answer = pair.chat()
+
+
+@pytest.mark.parametrize("name", ["chat-openai", "messages-anthropic", "responses-openai"])
+async def test_F1_a_client_that_leaves_with_all_of_a_stream_is_not_counted_as_gone(
+    tmp_path: Path, name: str
+) -> None:
+    """SDKs leave after the last event: the provider's message may not have ended by then."""
+    pair = PAIRS[name]
+    async with standing(tmp_path, config=partial(limited, pair)) as stand:
+        traffic = stand.gateway.parts.traffic
+        *_, last = pair.events()
+        said = b"".join(map(chunk, pair.events()))
+        stand.provider.answer = [head(content_type=SSE), said, scripts.hang()]
+        wire = await stand.connect()
+        wire.send(pair.request(stream=True))
+        await wire.reader.readuntil(last)
+        fin(wire)
+        await until(lambda: traffic.in_flight == 0)
+        (line,) = stand.lines()
+        assert (line["status"], traffic.clients_gone) == (200, 0)
+        assert traffic.events.counts[EventType.STREAM_COMPLETE] == 1
         stand.next_answer = pair.chat()
 
 

@@ -218,6 +218,9 @@ async def send_stream(
             data = await reply.next()
         await send({"type": "http.response.body", "body": b""})
     except (Exception, asyncio.CancelledError) as lost:
+        left = isinstance(lost, asyncio.CancelledError) and CLIENT_GONE in lost.args
+        if left and not pinger.sending and reply.is_handed_on():
+            return  # with all of it
         if not await tell_lost(send, record, reply, lost):
             raise
     finally:

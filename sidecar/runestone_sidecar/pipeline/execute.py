@@ -77,6 +77,12 @@ class StreamedReply:
     def usage(self) -> Usage | None:
         return self._reader.usage
 
+    def is_handed_on(self) -> bool:
+        """What came so far is all of it, and the client was given that: SDKs leave then, and wait
+        for no end of the HTTP message. To be asked once nothing is read any more."""
+        reader = self._reader
+        return reader.complete and (self._ended or not reader.finish())
+
     async def next(self) -> bytes:
         """Client bytes; b"" when the reply is whole. Raises UpstreamFault or BadReply."""
         reader, response = self._reader, self._response
