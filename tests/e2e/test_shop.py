@@ -84,17 +84,46 @@ else:
 """
 
 LATER: Final = """
-import json, os, sys, time, urllib.request
+import json, os, sys, time, urllib.error, urllib.request
 def call(path, body=None):
     request = urllib.request.Request(os.environ["OPENAI_BASE_URL"] + path, body)
     request.add_header("Authorization", "Bearer " + os.environ["OPENAI_API_KEY"])
     request.add_header("Content-Type", "application/json")
     return json.load(urllib.request.urlopen(request, timeout=60))
+def has_queue():
+    try:
+        return "data" in call("/jobs")
+    except urllib.error.HTTPError:
+        return False
+until = time.monotonic() + 60
+while not has_queue() and time.monotonic() < until:  # its namespace is new to NATS
+    time.sleep(0.2)
 body = {"model": sys.argv[1], "messages": [{"role": "user", "content": "later"}]}
 job = call("/chat/completions", json.dumps(body).encode())
 while job["status"] in ("queued", "running", "retrying"):
     job = call("/jobs/" + job["id"] + "?wait=30")
 print(job["response"]["body"]["choices"][0]["message"]["content"])
+"""
+# An application that reads its key anew for each request, until it has a new one.
+READER: Final = """
+import collections, time
+from openai import OpenAI, OpenAIError
+def key():
+    return open("/key/api-key").read()
+first, seen, until = key(), collections.Counter(), time.monotonic() + 170
+with_new = 0
+while with_new < 50 and time.monotonic() < until:
+    now = key()
+    try:
+        OpenAI(api_key=now, max_retries=0).chat.completions.create(
+            model="gpt-4o", messages=[{"role": "user", "content": "x"}])
+        seen["ok"] += 1
+        with_new += now != first
+    except OpenAIError as error:
+        seen[str(error)] += 1
+    time.sleep(0.05)
+print(with_new)
+import json; print(json.dumps(seen))
 """
 PROPORTIONAL: Final = """
 for line in open("/proc/1/smaps_rollup"):
@@ -261,6 +290,39 @@ def test_a_providers_key_is_replaced_under_load(node: Node, standin: Standin) ->
 
     assert set(told("a provider's key replaced", load)) == {"ok"}
     assert standin.seen()["calls"].keys().isdisjoint({old}) or standin.seen()["calls"][new]
+
+
+def test_a_clients_key_is_replaced_under_load(node: Node, standin: Standin) -> None:
+    """Who reads it from a file goes on with the new one, and who has it in the environment goes on
+    with the old one, and is told."""
+    app = container("app", "e2e-apps:dev", *python(READER))
+    app["volumeMounts"] = [{"name": "key", "mountPath": "/key"}]
+    node.apply(
+        pod(
+            SHOP,
+            "reader",
+            app,
+            labels={"runestone.dev/inject": "true"},
+            annotations={"runestone.dev/api-key": "checkout"},
+            volumes=[{"name": "key", "secret": {"secretName": "checkout-api-key"}}],
+            restartPolicy="Never",
+        )
+    )
+    node.wait_ready(SHOP, "reader")
+    load = Load.begin(standin)
+    node.kubectl("-n", SHOP, "annotate", "ak", "checkout", "runestone.dev/rotate=now")
+    with_new, seen = node.wait_done(SHOP, "reader", within_s=180).splitlines()
+    load.wait_for(REQUESTS)
+
+    assert (int(with_new), set(json.loads(seen))) == (50, {"ok"})
+    assert set(told("a client's key replaced", load)) == {"ok"}
+    events = json.loads(node.kubectl("-n", SHOP, "get", "events", "-ojson"))["items"]
+    of_pods = {
+        event["involvedObject"]["name"]
+        for event in events
+        if event["reason"] == "KeyRotated" and event["involvedObject"]["kind"] == "Pod"
+    }
+    assert of_pods >= set(pods(node, "checkout"))
 
 
 def test_a_rolling_restart_fails_no_request(node: Node, standin: Standin) -> None:

@@ -54,14 +54,16 @@ class Node:
         assert done.returncode == 0, f"kubectl {' '.join(args)}: {done.stderr}{done.stdout}"
         return done.stdout
 
-    def try_kubectl(self, *args: str, text: str | None = None) -> subprocess.CompletedProcess[str]:
+    def try_kubectl(
+        self, *args: str, text: str | None = None, within_s: float = KUBECTL_TIMEOUT_S
+    ) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             ["kubectl", *args],
             input=text,
             stdin=subprocess.DEVNULL if text is None else None,
             capture_output=True,
             text=True,
-            timeout=KUBECTL_TIMEOUT_S,
+            timeout=within_s,
             check=False,
         )
 
@@ -116,14 +118,15 @@ class Node:
         """Until every container of these pods is ready."""
         self._wait(namespace, "--for=condition=Ready", *(f"pod/{name}" for name in names))
 
-    def wait_done(self, namespace: str, name: str) -> str:
+    def wait_done(self, namespace: str, name: str, *, within_s: float = READY_TIMEOUT_S) -> str:
         """Until the pod has ended well; what it put out."""
-        self._wait(namespace, "--for=jsonpath={.status.phase}=Succeeded", f"pod/{name}")
+        ended = "--for=jsonpath={.status.phase}=Succeeded"
+        self._wait(namespace, ended, f"pod/{name}", within_s=within_s)
         return self.kubectl("-n", namespace, "logs", name)
 
-    def _wait(self, namespace: str, *what: str) -> None:
-        seconds = f"--timeout={READY_TIMEOUT_S:.0f}s"
-        done = self.try_kubectl("-n", namespace, "wait", seconds, *what)
+    def _wait(self, namespace: str, *what: str, within_s: float = READY_TIMEOUT_S) -> None:
+        seconds = f"--timeout={within_s:.0f}s"
+        done = self.try_kubectl("-n", namespace, "wait", seconds, *what, within_s=within_s + 30)
         if done.returncode != 0:
             happened = self.try_kubectl("-n", namespace, "describe", "pods").stdout
             raise AssertionError(f"{done.stderr}\n{happened}")
