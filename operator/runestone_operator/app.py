@@ -27,6 +27,7 @@ from runestone_operator.reconcile.state import World
 from runestone_operator.settings import Settings
 from runestone_operator.watch.canary import Canary, Patience, sing
 from runestone_operator.watch.crds import wait_for_crds
+from runestone_operator.watch.discovery import sidecar_targets
 from runestone_operator.watch.election import Election, Terms
 from runestone_operator.watch.health import serve_health
 from runestone_operator.watch.resync import Resync
@@ -71,6 +72,7 @@ class Operator:
         self._stop = asyncio.Event()
         patience = Patience(settings.canary_s, settings.silence_s, settings.outage_s)
         self._canary = Canary(settings.namespace, patience)
+        self._cache = Cache()
         self._resync: Resync | None = None
         webhook = settings.webhook
         self._admission = Admission(settings, webhook, kube) if webhook else None
@@ -106,7 +108,8 @@ class Operator:
                     await kopf.run_tasks(watches, ignored=ours)
 
     def _world(self) -> "tuple[World, _Nats | None]":
-        settings, cache, kube = self._settings, Cache(), self._kube.fenced(self._may_write)
+        settings, cache = self._settings, self._cache
+        kube = self._kube.fenced(self._may_write)
         if not settings.nats_urls:
             return World(kube, cache, self._metrics), None
         trustee = Trustee(kube, cache, namespace=settings.namespace, folder=settings.nats_folder)
@@ -213,7 +216,13 @@ class Operator:
             live=self._canary.complaint,
             ready=self._why_not_ready,
             registry=self._metrics.registry,
+            sidecars=self._sidecars,
         )
+
+    def _sidecars(self) -> list[dict[str, Any]] | None:
+        if self._resync is None or not self._resync.is_whole:
+            return None
+        return sidecar_targets(self._cache, self._settings.sidecar_port)
 
     def _why_not_ready(self) -> str | None:
         if self._resync is None:

@@ -15,7 +15,6 @@ from runestone_testing.charts import of_kind, one, render
 from runestone_testing.prometheus import (
     ALERTS,
     DASHBOARD,
-    SCRAPE,
     PrometheusMissingError,
     alerts,
     dashboard_queries,
@@ -108,7 +107,8 @@ def test_what_the_chart_installs_is_what_is_tested_here() -> None:
     rule = of_kind(found, "PrometheusRule")[0]
     assert rule["spec"] == yaml.safe_load(ALERTS.read_text())
     config = one(found, "ConfigMap", "-prometheus")["data"]
-    assert config == {"scrape.yaml": SCRAPE.read_text(), "alerts.yaml": ALERTS.read_text()}
+    assert config.keys() == {"scrape.yaml", "alerts.yaml"}
+    assert config["alerts.yaml"] == ALERTS.read_text()
     board = one(found, "ConfigMap", "-dashboard")
     assert json.loads(board["data"]["runestone.json"]) == json.loads(DASHBOARD.read_text())
     assert board["metadata"]["labels"]["grafana_dashboard"] == "1"
@@ -131,7 +131,19 @@ def test_monitors_find_ports_and_pods_that_are_there() -> None:
         <= service["metadata"]["labels"].items()
         and monitor["spec"]["endpoints"][0]["port"] in {p["name"] for p in service["spec"]["ports"]}
     ]
-    assert services == ["runestone-operator"]
+    assert services == ["runestone-operator-metrics"]
+
+
+def test_prometheus_is_sent_to_the_service_of_the_operator() -> None:
+    found = render(MONITORS, release="blue", namespace="models")
+    service = one(found, "Service", "-operator-metrics")
+    (port,) = service["spec"]["ports"]
+    host = f"{service['metadata']['name']}.{service['metadata']['namespace']}.svc"
+    text = one(found, "ConfigMap", "-prometheus")["data"]["scrape.yaml"]
+    sidecars, operator = yaml.safe_load(text)["scrape_configs"]
+    (asked,) = sidecars["http_sd_configs"]
+    assert asked["url"] == f"http://{host}:{port['port']}/sd/sidecars"
+    assert operator["dns_sd_configs"][0]["names"] == [f"_{port['name']}._tcp.{host}"]
 
 
 @pytest.fixture(scope="module")

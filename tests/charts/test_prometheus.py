@@ -65,34 +65,26 @@ def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]
         nats = enter(nats_server())
         publish(folder, enter(running_echo()).url, enter(refusing_port()))
         sidecar = enter(running_sidecar(folder, folder, NATS_URL=nats.url))
-        operator = enter(OperatorProcess(cluster, folder / "operator.log")).wait_until_ready()
+        ports = {"RUNESTONE_SIDECAR_PORT": sidecar.health.rpartition(":")[2]}
+        operator = enter(OperatorProcess(cluster, folder / "operator.log", env=ports))
+        operator.wait_until_ready()
         assert operator.port is not None
         cluster.create_namespace(SHOP)
-        run_as_pod(cluster, SHOP, "-gateway", {"rs-health": int(sidecar.health.rpartition(":")[2])})
-        run_as_pod(cluster, SYSTEM, "-operator", {"rs-metrics": operator.port})
+        run_as_pod(cluster, SHOP, "gateway", ip="127.0.0.1")
+        run_as_pod(cluster, SHOP, "not-yet", ip=None)
         enter(asked_again_and_again(sidecar.base_url))
-        yield enter(Prometheus(folder, cluster))
+        yield enter(Prometheus(folder, operator_port=operator.port))
 
 
-def run_as_pod(cluster: Cluster, namespace: str, workload: str, ports: dict[str, int]) -> None:
-    """A pod as the chart makes it, but that its ports are those of a process of ours."""
-    template = one(render({"gateway": {"enabled": True}}), "Deployment", workload)["spec"]
+def run_as_pod(cluster: Cluster, namespace: str, name: str, *, ip: str | None) -> None:
+    """A pod of the gateway as the chart makes it, at the address of a process of ours."""
+    template = one(render({"gateway": {"enabled": True}}), "Deployment", "-gateway")["spec"]
     pod: Document = {**template["template"], "kind": "Pod"}
-    pod["metadata"] = {**pod["metadata"], "name": f"pod{workload}", "namespace": namespace}
+    pod["metadata"] = {**pod["metadata"], "name": name, "namespace": namespace}
     pod["spec"] = {**pod["spec"], "serviceAccountName": None}
-    pod["spec"]["containers"] = [
-        {
-            **container,
-            "ports": [
-                {**port, "containerPort": ports.get(port["name"], port["containerPort"])}
-                for port in container["ports"]
-            ],
-        }
-        for container in pod["spec"]["containers"]
-    ]
     cluster.apply(pod)
-    status = {"phase": "Running", "podIP": "127.0.0.1", "podIPs": [{"ip": "127.0.0.1"}]}
-    identity = {"kind": "Pod", "metadata": {"namespace": namespace, "name": f"pod{workload}"}}
+    status = {"phase": "Running", "podIP": ip, "podIPs": [{"ip": ip}]} if ip else {}
+    identity = {"kind": "Pod", "metadata": {"namespace": namespace, "name": name}}
     cluster.apply({**identity, "status": status}, subresource="/status")
 
 
@@ -131,15 +123,15 @@ def test_promtool_accepts_the_configuration(prometheus: Prometheus) -> None:
 
 
 def test_both_programs_are_found_and_nothing_else(prometheus: Prometheus) -> None:
-    def healthy() -> list[tuple[str, str, str]] | None:
-        targets = prometheus.targets()
-        found = [tuple(t["labels"][n] for n in ("job", "namespace", "pod")) for t in targets]
+    def healthy() -> list[tuple[str | None, ...]] | None:
+        targets = prometheus.server.targets()
+        found = [tuple(t["labels"].get(n) for n in ("job", "namespace", "pod")) for t in targets]
         up = len(found) > 1 and all(target["health"] == "up" for target in targets)
-        return sorted(found) if up else None
+        return sorted(found, key=str) if up else None
 
     assert eventually("both are up", healthy) == [
-        ("runestone-operator", SYSTEM, "pod-operator"),
-        ("runestone-sidecars", SHOP, "pod-gateway"),
+        ("runestone-operator", SYSTEM, None),
+        ("runestone-sidecars", SHOP, "gateway"),
     ]
 
 
@@ -148,7 +140,7 @@ def test_every_query_of_the_dashboard_has_data(prometheus: Prometheus) -> None:
 
     def all_answered() -> bool:
         for expression in list(missing):
-            if prometheus.query(expression):
+            if prometheus.server.query(expression):
                 del missing[expression]
         return set(missing.values()) <= WITHOUT_DATA
 
@@ -160,7 +152,7 @@ def test_every_query_of_the_dashboard_has_data(prometheus: Prometheus) -> None:
 
 def test_what_the_dashboard_names_is_scraped_under_that_name(prometheus: Prometheus) -> None:
     """Where a metric has no data yet, its family is there all the same."""
-    described = set(prometheus._get("metadata"))
+    described = prometheus.server.described()
     for title, expression in (*dashboard_queries(), *alerts().items()):
         for name in metrics_in(expression):
             family = name.removesuffix("_bucket")
@@ -169,9 +161,9 @@ def test_what_the_dashboard_names_is_scraped_under_that_name(prometheus: Prometh
 
 def test_every_alert_is_evaluated_and_none_fires(prometheus: Prometheus) -> None:
     def all_evaluated() -> bool:
-        return all(rule["health"] == "ok" for rule in prometheus.rules())
+        return all(rule["health"] == "ok" for rule in prometheus.server.rules())
 
     eventually("all are evaluated", all_evaluated)
-    rules = prometheus.rules()
+    rules = prometheus.server.rules()
     assert {rule["name"] for rule in rules} == alerts().keys()
     assert [rule["name"] for rule in rules if rule["state"] == "firing"] == []

@@ -109,11 +109,7 @@ class Cache:
 
     def running_pods(self, namespace: str) -> list[PodView]:
         """That have a sidecar, and an address to ask it at."""
-        return [
-            pod
-            for pod in self._all(PodView, POD, namespace)
-            if pod.has_sidecar and pod.is_running and pod.ip
-        ]
+        return [pod for pod in self._all(PodView, POD, namespace) if pod.is_reachable]
 
     def namespace(self, name: str) -> NamespaceView | None:
         return self._one(NamespaceView, NAMESPACE, "", name)

@@ -75,6 +75,11 @@ class PodView(View):
     created_s: int = 0
     env_secrets: frozenset[str] = frozenset()  # generated keys that its containers got at start
 
+    @property
+    def is_reachable(self) -> bool:
+        """It has a sidecar, and an address to ask it at."""
+        return self.has_sidecar and self.is_running and self.ip is not None
+
 
 @dataclass(frozen=True, slots=True)
 class NamespaceView(View):

@@ -1,9 +1,4 @@
-"""A real Prometheus with the chart's scrape configuration, and what it is to be asked.
-
-Debian builds it without `kubernetes_sd_configs`. So pods are listed here, by the selectors of the
-configuration, and handed over in a file with the labels that Prometheus's discovery gives them;
-what is made of these labels is up to its relabelling, and so to the real Prometheus.
-"""
+"""A real Prometheus with the chart's scrape configuration, and what it is to be asked."""
 
 from __future__ import annotations
 
@@ -13,21 +8,19 @@ import socket
 import subprocess
 import urllib.parse
 import urllib.request
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Self
 
 import yaml
 
-from runestone_testing.charts import CHART, ROOT
+from runestone_testing.charts import CHART, ROOT, one, render
 from runestone_testing.child_process import ChildProcess
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from runestone_testing.operators import Cluster
-
 ALERTS: Final = CHART / "files" / "alerts.yaml"
-SCRAPE: Final = CHART / "files" / "scrape.yaml"
 DASHBOARD: Final = CHART / "files" / "dashboard.json"
 START_S: Final = 60
 
@@ -71,39 +64,15 @@ def labels_in(expression: str) -> set[str]:
     return set(matched) | {label.strip() for group in grouped for label in group.split(",")}
 
 
-class Prometheus:
-    def __init__(self, folder: Path, cluster: Cluster) -> None:
-        programs = find_prometheus()
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self.port = free.getsockname()[1]
-        self._config = folder / "prometheus.yml"
-        self._config.write_text(yaml.safe_dump(_configuration(folder, cluster)))
-        self.checked = subprocess.run(
-            [programs / "promtool", "check", "config", self._config],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        self.process = ChildProcess(
-            [
-                str(programs / "prometheus"),
-                f"--config.file={self._config}",
-                f"--storage.tsdb.path={folder / 'data'}",
-                f"--web.listen-address=127.0.0.1:{self.port}",
-            ],
-            log=folder / "prometheus.log",
-        )
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A Prometheus that runs somewhere, by its API."""
 
-    def __enter__(self) -> Self:
-        self.process.wait_until(self._is_ready, timeout_s=START_S)
-        return self
+    url: str
 
-    def __exit__(self, *_: object) -> None:
-        self.process.stop()
-
-    def _is_ready(self) -> bool:
+    def is_ready(self) -> bool:
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/-/ready", timeout=5):
+            with urllib.request.urlopen(f"{self.url}/-/ready", timeout=5):
                 return True
         except OSError:
             return False
@@ -120,39 +89,71 @@ class Prometheus:
     def rules(self) -> list[dict[str, Any]]:
         return [rule for group in self._get("rules")["groups"] for rule in group["rules"]]
 
+    def described(self) -> set[str]:
+        """Families of metrics that were scraped."""
+        return set(self._get("metadata"))
+
     def _get(self, path: str, **parameters: str) -> Any:
-        url = f"http://127.0.0.1:{self.port}/api/v1/{path}?{urllib.parse.urlencode(parameters)}"
+        url = f"{self.url}/api/v1/{path}?{urllib.parse.urlencode(parameters)}"
         with urllib.request.urlopen(url, timeout=30) as answer:
             return json.load(answer)["data"]
 
 
-def _configuration(folder: Path, cluster: Cluster) -> dict[str, Any]:
-    config: dict[str, Any] = yaml.safe_load(SCRAPE.read_text())
-    for job in config["scrape_configs"]:
-        (discovery,) = job.pop("kubernetes_sd_configs")
-        (selector,) = discovery["selectors"]
-        assert (discovery["role"], selector["role"]) == ("pod", "pod")
-        file = folder / f"{job['job_name']}.json"
-        file.write_text(json.dumps(list(_discovered(cluster, selector["label"]))))
-        job["file_sd_configs"] = [{"files": [str(file)]}]
+class Prometheus:
+    """A process of one, whose operator is at a port of this machine."""
+
+    def __init__(self, folder: Path, *, operator_port: int) -> None:
+        programs = find_prometheus()
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            port = free.getsockname()[1]
+        self.server = Server(f"http://127.0.0.1:{port}")
+        self._config = folder / "prometheus.yml"
+        self._config.write_text(yaml.safe_dump(_configuration(operator_port)))
+        self.checked = subprocess.run(
+            [programs / "promtool", "check", "config", self._config],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        self.process = ChildProcess(
+            [
+                str(programs / "prometheus"),
+                f"--config.file={self._config}",
+                f"--storage.tsdb.path={folder / 'data'}",
+                f"--web.listen-address=127.0.0.1:{port}",
+            ],
+            log=folder / "prometheus.log",
+        )
+
+    def __enter__(self) -> Self:
+        self.process.wait_until(self.server.is_ready, timeout_s=START_S)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.process.stop()
+
+
+def scrape_config(text: str) -> list[dict[str, Any]]:
+    """The chart's, by which this machine is not kept waiting."""
+    jobs: list[dict[str, Any]] = yaml.safe_load(text)["scrape_configs"]
+    for job in jobs:
+        job["scrape_interval"] = "1s"
+        for discovery in (*job.get("http_sd_configs", ()), *job.get("dns_sd_configs", ())):
+            discovery["refresh_interval"] = "1s"
+    return jobs
+
+
+def _configuration(operator_port: int) -> dict[str, Any]:
+    """There are no names of Services here: their host is another, and DNS is not asked."""
+    found = render({"monitoring": {"scrapeConfig": {"enabled": True}}})
+    sidecars, operator = scrape_config(
+        one(found, "ConfigMap", "-prometheus")["data"]["scrape.yaml"]
+    )
+    (discovery,) = sidecars["http_sd_configs"]
+    url = urllib.parse.urlsplit(discovery["url"])
+    discovery["url"] = url._replace(netloc=f"127.0.0.1:{operator_port}").geturl()
+    del operator["dns_sd_configs"]
+    operator["static_configs"] = [{"targets": [f"127.0.0.1:{operator_port}"]}]
     intervals = {"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "1s"}
-    return {"global": intervals, "rule_files": [str(ALERTS)], **config}
-
-
-def _discovered(cluster: Cluster, selector: str) -> Iterator[dict[str, Any]]:
-    """A target for each port that a container of a pod declares."""
-    for pod in cluster.list("Pod", selector=selector):
-        spec, ip = pod["spec"], pod["status"]["podIP"]
-        for container in (*spec["containers"], *spec.get("initContainers", ())):
-            for port in container.get("ports", ()):
-                labels = {
-                    "namespace": pod["metadata"]["namespace"],
-                    "pod_name": pod["metadata"]["name"],
-                    "pod_phase": pod["status"]["phase"],
-                    "pod_container_name": container["name"],
-                    "pod_container_port_name": port["name"],
-                }
-                yield {
-                    "targets": [f"{ip}:{port['containerPort']}"],
-                    "labels": {f"__meta_kubernetes_{name}": text for name, text in labels.items()},
-                }
+    jobs = {"scrape_configs": [sidecars, operator]}
+    return {"global": intervals, "rule_files": [str(ALERTS)], **jobs}
