@@ -96,6 +96,12 @@ def _split(records: list[tuple[int, bytes]]) -> tuple[bytes, ...]:
         if all(len(shard) <= SHARD_LIMIT_BYTES for shard in shards):
             return shards
         count *= 2
+    largest = max(len(line) + 1 for _, line in records)
+    if largest > SHARD_LIMIT_BYTES:
+        raise BundleTooLargeError(
+            f"one resource takes {largest} bytes of configuration, more than the "
+            f"{SHARD_LIMIT_BYTES} that fit into a ConfigMap"
+        )
     size = sum(len(line) + 1 for _, line in records)
     raise BundleTooLargeError(
         f"the namespace's configuration takes {size} bytes, more than fits into "

@@ -88,7 +88,7 @@ class TestShards:
             bundle.encode(keys(160, padding=100_000))
 
     def test_one_record_beyond_a_shard_is_refused(self) -> None:
-        with pytest.raises(BundleTooLargeError):
+        with pytest.raises(BundleTooLargeError, match=r"one resource takes 71\d{4} bytes"):
             bundle.encode(keys(1, padding=bundle.SHARD_LIMIT_BYTES))
 
 
