@@ -65,9 +65,9 @@ class Buildah:
             command = ["buildah", "bud", *build_options(self.folder), *options, str(context)]
             output(command, env=self.env)
 
-    def build_own(self, tag: str) -> None:
-        """Both images of this repository, as anyone builds them."""
-        script = str(REPOSITORY / "hack" / "build-images")
+    def build_own(self, tag: str, *, repository: Path = REPOSITORY) -> None:
+        """Both images of this repository, or of another version's, as anyone builds them."""
+        script = str(repository / "hack" / "build-images")
         output(
             [script, tag, "--", *build_options(self.folder)], env=self.env | {"BUILDER": "buildah"}
         )

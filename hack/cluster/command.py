@@ -1,4 +1,4 @@
-"""What hack/cluster-up, cluster-image, cluster-run and cluster-down do with their arguments."""
+"""What hack/cluster-up, cluster-image, cluster-previous, cluster-run and cluster-down do."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from cluster import lifecycle, machine
 from cluster.errors import ClusterError, MachineError
-from cluster.layout import DEFAULT_NAME, cache_folder, layout_of
+from cluster.layout import DEFAULT_NAME, REPOSITORY, cache_folder, layout_of
 from cluster.run import phase, say
 
 if TYPE_CHECKING:
@@ -55,8 +55,13 @@ def image(options: argparse.Namespace) -> None:
         layout_of(options.name),
         options.image,
         dockerfile=options.dockerfile,
+        context=options.context,
         target=options.target,
     )
+
+
+def previous(options: argparse.Namespace) -> None:
+    print(lifecycle.add_previous(layout_of(options.name)))
 
 
 def parser() -> argparse.ArgumentParser:
@@ -77,8 +82,14 @@ def parser() -> argparse.ArgumentParser:
     command("down", down, "End a cluster; nothing of it stays but what the next one needs.")
     adds = command("image", image, "Build an image on the base image and put it into a cluster.")
     adds.add_argument("image", help="its name in the cluster, such as shop:dev")
-    adds.add_argument("dockerfile", type=Path, help="its context is the checkout")
+    adds.add_argument("dockerfile", type=Path)
+    adds.add_argument("--context", type=Path, default=REPOSITORY, help="default: the checkout")
     adds.add_argument("--target", help="the stage to build (default: the last one)")
+    command(
+        "previous",
+        previous,
+        "Put the images of the version before into a cluster; print where its sources are.",
+    )
     runs = command("run", run, "Run a command in the cluster's network, as its administrator.")
     runs.add_argument("command", nargs=argparse.REMAINDER)
     return parent

@@ -71,7 +71,7 @@ def own_images(buildah: Buildah) -> list[Image]:
         if any(buildah.image_id(name) is None for name in names):
             with phase("images of this checkout, built"):
                 buildah.build_own(digest)
-        _forget_old_builds(buildah, digest)
+        forget_old_builds(buildah, digest)
     own = [
         Image(name, f"docker.io/library/{program}:{version()}")
         for program, name in zip(OWN, names, strict=True)
@@ -80,11 +80,16 @@ def own_images(buildah: Buildah) -> list[Image]:
 
 
 def extra_image(
-    buildah: Buildah, name: str, *, dockerfile: Path, target: str | None = None
+    buildah: Buildah,
+    name: str,
+    *,
+    dockerfile: Path,
+    context: Path = REPOSITORY,
+    target: str | None = None,
 ) -> Image:
     """Of a Dockerfile of this checkout that builds on the base image, for what tests have beside.
 
-    Its context is the checkout, .dockerignore aside: that keeps tests out of Runestone's images.
+    Its context is whole, .dockerignore aside: that keeps tests out of Runestone's images.
     """
     with locked(buildah.folder / ".lock", "images"):
         base_image.ensure_base_image(buildah)
@@ -92,7 +97,7 @@ def extra_image(
     stored = f"localhost/{name.replace(':', '-')}:{checkout}"
     with phase(f"{name}, built"):
         text = dockerfile.read_text()
-        buildah.build(stored, dockerfile=text, context=REPOSITORY, target=target)
+        buildah.build(stored, dockerfile=text, context=context, target=target)
     return Image(stored, f"docker.io/library/{name}")
 
 
@@ -113,7 +118,7 @@ def sources_digest() -> str:
     return digest.hexdigest()[:12]
 
 
-def _forget_old_builds(buildah: Buildah, newest: str) -> None:
+def forget_old_builds(buildah: Buildah, newest: str) -> None:
     seen = buildah.folder / "builds"
     seen.mkdir(exist_ok=True)
     (seen / newest).touch()

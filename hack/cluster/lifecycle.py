@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from cluster import addons, cgroups, images, machine
+from cluster import addons, cgroups, images, machine, previous
 from cluster.buildah import Buildah
 from cluster.components import write_config
 from cluster.credentials import write_credentials
@@ -75,13 +75,33 @@ def _make(layout: Layout, programs: Programs, buildah: Buildah) -> NodeProcess:
     return node
 
 
-def add_image(layout: Layout, name: str, *, dockerfile: Path, target: str | None = None) -> None:
+def add_image(
+    layout: Layout,
+    name: str,
+    *,
+    dockerfile: Path,
+    context: Path = REPOSITORY,
+    target: str | None = None,
+) -> None:
     """Build an image and put it into a cluster that runs."""
     buildah = Buildah(cache_folder() / "buildah")
     with locked(layout.lock_file, layout.name):
         node = running_node(layout)
-        image = images.extra_image(buildah, name, dockerfile=dockerfile, target=target)
+        image = images.extra_image(
+            buildah, name, dockerfile=dockerfile, context=context, target=target
+        )
         images.load([image], buildah, layout, node)
+
+
+def add_previous(layout: Layout) -> Path:
+    """Put the images of the version before into a cluster that runs; where its sources are."""
+    buildah = Buildah(cache_folder() / "buildah")
+    with locked(layout.lock_file, layout.name):
+        node = running_node(layout)
+        sources = layout.folder / "previous"
+        commit = previous.unpack(sources)
+        images.load(previous.previous_images(buildah, sources, commit), buildah, layout, node)
+    return sources
 
 
 def down(layout: Layout) -> None:
