@@ -10,7 +10,10 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-DOCUMENTS = [path for path in sorted(ROOT.glob("*.md")) if path.name != "CHANGELOG.md"]
+DOCUMENTS = [
+    *(path for path in sorted(ROOT.glob("*.md")) if path.name != "CHANGELOG.md"),
+    *sorted((ROOT / "docs").glob("*.md")),
+]
 FOLDERS = sorted(
     path.name
     for path in ROOT.iterdir()
@@ -39,8 +42,9 @@ def paths_in(text: str) -> set[str]:
 @pytest.mark.parametrize("document", DOCUMENTS, ids=id_of)
 def test_paths_exist(document: Path) -> None:
     text = document.read_text()
-    named = paths_in(text) | set(LINK.findall(text))
-    assert sorted(path for path in named if not (ROOT / path).exists()) == []
+    named = {ROOT / path for path in paths_in(text)}
+    named |= {document.parent / path for path in LINK.findall(text)}
+    assert sorted(str(path) for path in named if not path.exists()) == []
 
 
 @pytest.mark.parametrize("name", ["CONTRIBUTING.md", "ARCHITECTURE.md"])

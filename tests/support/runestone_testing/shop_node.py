@@ -41,7 +41,6 @@ def chart_values() -> dict[str, Any]:
         "operator": {"image": image(OPERATOR_IMAGE), "replicas": 2},
         "sidecar": {"image": image(SIDECAR_IMAGE)},
         "nats": {
-            "image": image("e2e-nats:dev"),
             "auth": {"enabled": True},
             "storage": {"persistent": False},  # the node has no volumes to give
         },
