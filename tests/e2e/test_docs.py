@@ -1,7 +1,7 @@
 """The pages of docs/, read and done from the first to the last, on one cluster.
 
-The tests go on from each other, in their order. After the page on monitoring a real Prometheus runs
-as it says, and while the one on troubleshooting is read everything that it tells of is there.
+After the page on monitoring a real Prometheus runs as it says, and while the one on troubleshooting
+is read everything that it tells of is there. The last test takes away what the others stand on.
 """
 
 from __future__ import annotations
@@ -41,20 +41,31 @@ def person(node: Node, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rea
                 node.kubectl("delete", "namespace", ours, "--ignore-not-found", "--timeout=110s")
 
 
-def done(person: Reader, name: str) -> None:
-    assert [*person.follow(DOCS / name)]
-
-
-def test_getting_started(person: Reader) -> None:
-    done(person, "getting-started.md")
-
-
-def test_monitoring(person: Reader) -> None:
-    done(person, "monitoring.md")
+def done(person: Reader, name: str) -> int:
+    """How many commands it had."""
+    return len([*person.follow(DOCS / name)])
 
 
 @pytest.fixture(scope="module")
-def chatter(node: Node, person: Reader) -> Iterator[None]:
+def started(person: Reader) -> int:
+    return done(person, "getting-started.md")
+
+
+@pytest.fixture(scope="module")
+def monitored(person: Reader, started: int) -> int:
+    return done(person, "monitoring.md")
+
+
+def test_getting_started(started: int) -> None:
+    assert started > 10
+
+
+def test_monitoring(monitored: int) -> None:
+    assert monitored > 2
+
+
+@pytest.fixture(scope="module")
+def chatter(node: Node, monitored: int) -> Iterator[None]:
     """Requests of all kinds in a second namespace."""
     Standin.of(node).set(refused=["sk-e2e-refused-00000000000000000000"])
     with node.namespace("chatter") as name:
@@ -120,10 +131,10 @@ def test_a_pod_that_goes_is_no_target_any_more(node: Node, prometheus: Server) -
     wait_until("it is gone", lambda: namespaces() == {SYSTEM, "demo"}, within_s=60, every_s=0.5)
 
 
-def test_troubleshooting(node: Node, person: Reader) -> None:
+def test_troubleshooting(node: Node, person: Reader, started: int) -> None:
     with broken(node):
         everything_said_is_on_the_page(node)
-        done(person, "troubleshooting.md")
+        assert done(person, "troubleshooting.md") > 10
 
 
 def everything_said_is_on_the_page(node: Node) -> None:
@@ -144,5 +155,5 @@ def everything_said_is_on_the_page(node: Node) -> None:
     assert told == {(row.type, row.status, row.reason) for row in table}
 
 
-def test_uninstall(person: Reader) -> None:
-    done(person, "uninstall.md")
+def test_uninstall(person: Reader, started: int) -> None:
+    assert done(person, "uninstall.md") > 5

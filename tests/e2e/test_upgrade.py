@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 import pytest
 import yaml
 
-from runestone_testing.node import ROOT, SIDECAR_IMAGE
+from runestone_testing.node import OPERATOR_IMAGE, ROOT, SIDECAR_IMAGE
 from runestone_testing.pages import DOCS
 from runestone_testing.platform_team import providers, reader, volume
 from runestone_testing.shop_node import FILES, REQUESTS, SHOP, SYSTEM, Load, Standin, helm
@@ -34,7 +34,6 @@ def person(node: Node, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rea
     assert chart.exists(), "RUNESTONE_PREVIOUS is what hack/cluster-previous prints: hack/e2e"
     how = ("--namespace", SYSTEM, "--create-namespace", "--wait")
     with volume(node, "upgrade"), providers(node) as base_url, node.namespace(SHOP):
-        node.kubectl("wait", "--for=delete", f"namespace/{SYSTEM}", "--timeout=110s")
         helm("install", "runestone", str(chart), *how, values={"operator": {"replicas": 2}})
         try:
             for name in ("10-pools.yaml", "20-keys.yaml"):
@@ -44,8 +43,11 @@ def person(node: Node, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rea
             node.kubectl("-n", SHOP, "rollout", "status", "deployment/checkout", "--timeout=110s")
             yield reader(tmp_path_factory.mktemp("checkout"), base_url)
         finally:
+            # First who is connected to NATS, or it takes its time.
+            node.kubectl("-n", SHOP, "delete", "deployment", "checkout", "--ignore-not-found")
+            node.kubectl("-n", SHOP, "wait", "--for=delete", "pod", "--all", "--timeout=110s")
             helm("uninstall", "runestone", "--namespace", SYSTEM)
-            node.kubectl("delete", "namespace", SYSTEM, "--wait=false")
+            node.kubectl("delete", "namespace", SYSTEM, "--timeout=110s")
 
 
 def sidecars(node: Node) -> set[str]:
@@ -59,7 +61,7 @@ def sidecars(node: Node) -> set[str]:
     }
 
 
-def test_the_page_leads_from_the_version_before_to_this_one(node: Node, person: Reader) -> None:
+def test_the_page_leads_to_this_version_and_back(node: Node, person: Reader) -> None:
     (before,) = sidecars(node)
     assert before != SIDECAR_IMAGE
     load = Load.begin(Standin.of(node), model="smart")
@@ -67,23 +69,36 @@ def test_the_page_leads_from_the_version_before_to_this_one(node: Node, person: 
     for command in person.follow(DOCS / "upgrade.md"):
         if command.startswith("helm upgrade"):
             assert sidecars(node) == {before}
-            the_old_sidecars_go_by_what_the_new_operator_says(node)
+            assert operator(node) == OPERATOR_IMAGE
+            the_crds_are_those_of_this_version(node)
+            sidecars_go_by_what_the_operator_says(node, "gpt-4o-mini")
+        if command.startswith("helm rollback"):
+            assert sidecars(node) == {SIDECAR_IMAGE}
+            assert operator(node) != OPERATOR_IMAGE
+            sidecars_go_by_what_the_operator_says(node, "gpt-4o")
 
-    assert sidecars(node) == {SIDECAR_IMAGE}
     load.wait_for(REQUESTS)
     assert set(load.stop()) == {"ok"}
 
 
-def the_old_sidecars_go_by_what_the_new_operator_says(node: Node) -> None:
-    patch = {"spec": {"aliases": {"smart": "gpt-4o-mini"}}}
+def operator(node: Node) -> str:
+    (container,) = node.get(SYSTEM, "deploy", "runestone-operator")["spec"]["template"]["spec"][
+        "containers"
+    ]
+    return str(container["image"])
+
+
+def the_crds_are_those_of_this_version(node: Node) -> None:
+    node.kubectl("diff", "--server-side", "-f", str(ROOT / "crds"))
+
+
+def sidecars_go_by_what_the_operator_says(node: Node, model: str) -> None:
+    patch = {"spec": {"aliases": {"smart": model}}}
     node.kubectl("-n", SHOP, "patch", "rp", "default", "--type=merge", f"-p={json.dumps(patch)}")
 
-    def all_asked_the_other() -> bool:
+    def all_ask_it() -> bool:
         reports = Standin.of(node).seen()["reports"].values()
-        return all(report["latest_text"].startswith("gpt-4o-mini at") for report in reports)
+        running = [report for report in reports if not report["stopped"]]
+        return all(report["latest_text"].startswith(f"{model} at") for report in running)
 
-    wait_until("gpt-4o-mini answers", all_asked_the_other)
-
-
-def test_the_crds_are_those_of_this_version(node: Node, person: Reader) -> None:
-    node.kubectl("diff", "--server-side", "-f", str(ROOT / "crds"))
+    wait_until(f"{model} answers", all_ask_it)
