@@ -3,23 +3,13 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from typing import TYPE_CHECKING, Any
 
 import pytest
-import yaml
 
-from runestone_testing.node import (
-    OPERATOR_IMAGE,
-    PYTHON_IMAGE,
-    ROOT,
-    SIDECAR_IMAGE,
-    Node,
-    container,
-    pod,
-    python,
-)
+from runestone_testing.node import PYTHON_IMAGE, Node, container, pod, python
 from runestone_testing.resources import key, policy, pool, secret
+from runestone_testing.shop_node import SYSTEM, chart_values, helm, install_chart
 from runestone_testing.sidecar import wait_until
 
 if TYPE_CHECKING:
@@ -29,7 +19,6 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.e2e
 
-SYSTEM = "runestone-system"
 LONG_S = 10  # of a stream, and longer than a pod's containers would be given at once
 PROVIDER = f"""
 import http.server, json, sys, time
@@ -116,29 +105,10 @@ tell(asked_to_end=bool(told), whole=lines[-2].strip() == b"data: [DONE]", after=
 
 @pytest.fixture(scope="module")
 def installed(node: Node) -> Iterator[None]:
-    """By the chart; without NATS, whose image there is not."""
-    images = {"operator": OPERATOR_IMAGE, "sidecar": SIDECAR_IMAGE}
-    values: dict[str, Any] = {"nats": {"enabled": False}, "sidecar": {}, "operator": {}}
-    for part, image in images.items():
-        repository, _, tag = image.rpartition(":")
-        values[part]["image"] = {"repository": repository, "tag": tag}
-    helm(
-        *("upgrade", "--install", "runestone", str(ROOT / "charts" / "runestone")),
-        *("--namespace", SYSTEM, "--create-namespace", "--values", "-"),
-        text=yaml.safe_dump(values),
-    )
-    node.kubectl(
-        *("-n", SYSTEM, "rollout", "status", "deployment/runestone-operator", "--timeout=180s")
-    )
+    """By the chart; without NATS."""
+    install_chart(chart_values() | {"nats": {"enabled": False}})
     yield
     helm("uninstall", "runestone", "--namespace", SYSTEM)
-
-
-def helm(*args: str, text: str | None = None) -> None:
-    done = subprocess.run(
-        ["helm", *args], input=text, capture_output=True, text=True, timeout=300, check=False
-    )
-    assert done.returncode == 0, f"helm {' '.join(args)}: {done.stderr}{done.stdout}"
 
 
 @pytest.fixture(scope="module")
