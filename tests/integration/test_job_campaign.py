@@ -40,6 +40,12 @@ async def test_P1_P2_P3_a_campaign_of_kills_loses_nothing() -> None:
         pytest.param([], {"job_1": "succeeded"}, {"never run"}, id="answered-by-nobody"),
         pytest.param([0] * 6, {"job_1": "succeeded"}, {"most calls of a job"}, id="too-often"),
         pytest.param(
+            [0] * 10,
+            {"job_1": "succeeded"},
+            {"most calls of a job", "provider calls"},
+            id="more-often-than-sidecars-died",
+        ),
+        pytest.param(
             [1, 2],
             {"job_1": "succeeded"},
             {"repeated for another reason than a dead sidecar"},

@@ -20,6 +20,7 @@ def _parser() -> argparse.ArgumentParser:
     jobs.add_argument("--jobs", type=int, default=2000, help="acknowledged with 202, at least")
     jobs.add_argument("--seed", type=int, default=1)
     jobs.add_argument("--sidecars", type=int, default=3)
+    jobs.add_argument("--at-once", type=int, default=8, help="jobs that a sidecar runs at a time")
     rate = trials.add_parser("rate", help="what one sidecar drains, and what a publish takes")
     rate.add_argument("--jobs", type=int, default=2000)
     outage = trials.add_parser("outage", help="NATS is away for so long")
@@ -33,14 +34,18 @@ def _tell(text: str) -> None:
 
 async def _trial(options: argparse.Namespace) -> Trial:
     asked = " ".join(
-        f"--{name} {value}" for name, value in vars(options).items() if name != "trial"
+        f"--{name.replace('_', '-')} {value}"
+        for name, value in vars(options).items()
+        if name != "trial"
     )
     if options.trial == "rate":
         rows = await rate(options.jobs, tell=_tell)
     elif options.trial == "outage":
         rows = await outage(options.minutes * 60, tell=_tell)
     else:
-        size = Size(options.kills, options.jobs, options.seed, sidecars=options.sidecars)
+        size = Size(
+            options.kills, options.jobs, options.seed, options.sidecars, at_once=options.at_once
+        )
         rows = await campaign(size, tell=_tell)
     return Trial(f"hack/chaos {options.trial} {asked}", rows)
 
