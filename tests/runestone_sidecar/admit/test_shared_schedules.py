@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from runestone_contract.config import Budget
 from runestone_sidecar.admit.limits import Need
 from runestone_testing.limited import key
 from runestone_testing.sidecars import Sidecars, now, sidecars
@@ -25,6 +26,10 @@ CALM = [
     st.tuples(st.just("ask"), st.tuples(WHO, st.integers(1, 12))),
     st.tuples(st.just("finish"), WHO),
     st.tuples(st.just("finish"), WHO),
+    st.tuples(st.just("give back"), WHO),
+]
+LONG = [
+    st.tuples(st.just("wait"), st.sampled_from([600.0, 1790.0, 3541.0, 3661.0])),
 ]
 DEATHS = [
     st.tuples(st.just("kill"), WHO),
@@ -57,8 +62,9 @@ async def step(group: Sidecars, of: Principal, what: str, with_: Any, need: Need
         await asyncio.gather(*(group.ask(sidecar, of, need) for _ in range(count)))
     else:
         sidecar = group.all[with_ % len(group.all)]
-        if what == "finish":
-            group.finish(sidecar)
+        ends = {"finish": group.finish, "give back": group.give_back}
+        if what in ends:
+            ends[what](sidecar)
         elif len(group.all) > 1:
             if what == "kill":
                 group.kill(sidecar)
@@ -110,6 +116,37 @@ def test_no_minute_holds_more_tokens_whoever_dies_or_joins(
     of = key(tokens_per_minute=limit, requests_per_hour=10_000)
     group = play(steps, count, seed, of, Need(min(tokens, limit), 0))
     assert group.most(60, tokens=True) <= limit
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    steps=schedules(*CALM, *LONG, *DEATHS),
+    count=st.integers(1, 5),
+    seed=st.integers(0, 999),
+    limit=st.integers(1, 20),
+)
+def test_no_hour_holds_more_requests_whoever_dies_or_joins(
+    steps: list[tuple[str, Any]], count: int, seed: int, limit: int
+) -> None:
+    of = key(requests_per_hour=limit)
+    assert play(steps, count, seed, of, Need(1, 0)).most(3600) <= limit
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    steps=schedules(*CALM, *LONG, *DEATHS),
+    count=st.integers(1, 5),
+    seed=st.integers(0, 999),
+    limit=st.integers(1, 60),
+    cost=st.integers(1, 25),
+)
+def test_no_more_money_is_spent_whoever_dies_or_joins(
+    steps: list[tuple[str, Any]], count: int, seed: int, limit: int, cost: int
+) -> None:
+    of = key(budget=Budget(picodollars=limit, period="Hour"))
+    spent = min(cost, limit)
+    group = play(steps, count, seed, of, Need(spent, spent))
+    assert group.most(3600, tokens=True) <= limit
 
 
 @settings(max_examples=50, deadline=None)

@@ -230,6 +230,13 @@ class Sidecars:
             admission.until_s = now()
             reservation.commit(tokens=admission.tokens, cost_picodollars=admission.tokens)
 
+    def give_back(self, sidecar: Sidecar) -> None:
+        """As if it had not been asked for: its provider was never reached."""
+        if sidecar.running:
+            reservation, admission = sidecar.running.pop(0)
+            reservation.refund()
+            self.log.remove(admission)
+
     async def use(
         self, sidecar: Sidecar, of: Principal, need: Need = ONE, *, used: int | None = None
     ) -> bool:
