@@ -62,6 +62,15 @@ def lengths_of(limits: Limits) -> tuple[int, ...]:
     return (_MINUTE_S, _HOUR_S, _MINUTE_S, _PERIODS_S.get(period, _MONTH_S))
 
 
+def limits_of(limits: Limits) -> list[int | None]:
+    """By place; None: there is none."""
+    found: list[int | None] = [None] * PLACES
+    for which, _, limit, _ in asked(limits, NOTHING):
+        found[which] = limit
+    found[SLOTS] = limits.concurrent_requests
+    return found
+
+
 def _clamped(amount: int, input_alone: int, limit: int) -> int:
     """At most the limit, for nobody knows whether so much will come of it; but input is certain."""
     return limit if amount > limit >= max(1, input_alone) else amount

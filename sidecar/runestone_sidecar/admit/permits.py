@@ -3,10 +3,6 @@
 What all hold together, and what the gone used, is never more than the limit; where it is more all
 the same, since the limit was lowered or an answer was longer than was thought, each may use what
 the others leave of it, which is nothing until enough has slid out.
-
-A rest that is too small for another request is of no use to who has it. While others are in need it
-is put back, and what is taken is enough for a request or nothing: so of all the rests together less
-is left over than one request would take, and not that much at each sidecar.
 """
 
 from dataclasses import dataclass
@@ -62,6 +58,8 @@ def allot(record: Record, me: str, place: int, stand: Stand, sidecars: int) -> L
         usable = held + min(more, free, max(free - wanted, fair - held))
     else:
         usable = aim if held - aim > _slack(stand, held) else held
+    # A rest that lets in no request goes back while others are in need, and nobody takes less than
+    # a request's worth: of all rests together less is left than one request would take.
     if wanted and stand.used < usable < stand.used + stand.one:
         usable = stand.used
     next_held = max(stand.used, usable)

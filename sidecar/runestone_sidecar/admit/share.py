@@ -16,6 +16,7 @@ from runestone_sidecar.admit.key_usage import (
     KeyUsage,
     asked,
     lengths_of,
+    limits_of,
 )
 from runestone_sidecar.admit.limits import Need
 from runestone_sidecar.admit.permits import LastSeen, Lot, Rank, Stand, allot, usable_alone
@@ -151,10 +152,9 @@ class Share(KeyUsage):
 
     def _rest(self, place: int) -> int:
         """That is held here and not used."""
-        if place == SLOTS:
-            return max(0, self.usable[SLOTS] - self.in_flight)
-        window = self.windows[place]
-        return max(0, self.usable[place] - (window.total if window else 0))
+        window = None if place == SLOTS else self.windows[place]
+        used = self.in_flight if place == SLOTS else window.total if window else 0
+        return max(0, self.usable[place] - used)
 
     def refused(self, lacking: Iterable[tuple[int, int]], now_s: float) -> None:
         if now_s - self._refused_s > ONE_MORE_S:
@@ -265,7 +265,7 @@ class Share(KeyUsage):
         lengths_s: list[float | None] = [
             length_s if length_s < LONG_S else None for length_s in lengths_of(limits)
         ]
-        for place, limit in enumerate(_limits_of(limits)):
+        for place, limit in enumerate(limits_of(limits)):
             if limit is None:
                 self.usable[place] = UNLIMITED
                 continue
@@ -396,11 +396,3 @@ def _low(lot: Lot | None) -> int:
 def _steady(old: int, new: int) -> int:
     """A want that is there says enough."""
     return old if old <= 2 * new <= 4 * old else new
-
-
-def _limits_of(limits: Limits) -> list[int | None]:
-    found: list[int | None] = [None] * PLACES
-    for which, _, limit, _ in asked(limits, NOTHING):
-        found[which] = limit
-    found[SLOTS] = limits.concurrent_requests
-    return found

@@ -16,14 +16,14 @@ from typing import Any, Final, Protocol
 
 from nats.aio.client import Client
 from nats.aio.msg import Msg
-from nats.errors import Error
 from nats.js import JetStreamContext
 from nats.js.api import Header
 from nats.js.errors import BadRequestError, NotFoundError
 
 from runestone_contract.names import limits_bucket, nats_root
+from runestone_sidecar.broker.faults import LOST, BrokerError, Missing, Refused, Unfit
 from runestone_sidecar.broker.link import Link
-from runestone_sidecar.broker.streams import BrokerError, Missing, Refused, Streams, Unfit
+from runestone_sidecar.broker.streams import Streams
 
 ANSWER_S: Final = 1.0
 RETRY_S: Final = 1.0
@@ -83,7 +83,7 @@ class KvLedger:
             if client is not None and self._namespace:
                 try:
                     await self._open(client, self._namespace, reader)
-                except (BrokerError, Error, ConnectionError, TimeoutError) as error:
+                except (BrokerError, *LOST) as error:
                     reader.closed()
                     self._tell(_reason(error))
                     with contextlib.suppress(TimeoutError):
@@ -131,7 +131,7 @@ class KvLedger:
             found = await js.get_last_msg(f"KV_{self._bucket}", self._subject(key))
         except NotFoundError:
             return None
-        except (Error, TimeoutError) as error:
+        except LOST as error:
             raise ConnectionError from error
         age_s = 0.0 if found.time is None else self._age_s(found.time)
         return found.data or b"", found.seq or 0, age_s
@@ -150,7 +150,7 @@ class KvLedger:
             if error.err_code in OTHER_REVISION:
                 return None
             raise ConnectionError from error
-        except (Error, TimeoutError) as error:
+        except LOST as error:
             raise ConnectionError from error
         return done.seq
 

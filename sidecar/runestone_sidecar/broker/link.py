@@ -15,9 +15,10 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from nats.aio.client import Client
-from nats.errors import Error, NoServersError, StaleConnectionError
+from nats.errors import NoServersError, StaleConnectionError
 
 from runestone_sidecar.broker.credentials import BadCredentials, Credentials
+from runestone_sidecar.broker.faults import LOST
 
 CONNECT_S: Final = 5.0
 LOOK_EVERY_S: Final = 1.5
@@ -63,7 +64,7 @@ class Link:
                 self._change(client)
                 await _until_dead(client, lost)
                 self._tell(StaleConnectionError())
-            except (OSError, Error, BadCredentials) as error:
+            except (*LOST, BadCredentials) as error:
                 self._tell(error)
             finally:
                 self._change(None)
@@ -126,7 +127,7 @@ async def _until_dead(client: Client, lost: asyncio.Event) -> None:
 
 async def _close(client: Client) -> None:
     """Its last bytes may never get through to a server that is dead."""
-    with contextlib.suppress(TimeoutError, OSError, Error):
+    with contextlib.suppress(*LOST):
         async with asyncio.timeout(CLOSE_S):
             await client.close()
 
@@ -142,6 +143,7 @@ _REASONS: Final[tuple[tuple[type[Exception], str], ...]] = (
     (StaleConnectionError, "the connection was lost"),
     (TimeoutError, "it does not answer"),
     (OSError, "nobody is there"),
+    (RuntimeError, "the connection was lost"),
     (NoServersError, "nobody is there"),
 )
 

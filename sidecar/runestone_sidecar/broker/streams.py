@@ -1,8 +1,7 @@
 """JetStream as far as jobs need it: records with revisions, and a queue that is acknowledged.
 
 Spoken as requests: the client's own classes keep state for each connection, ask more often, and
-know neither a message's time to live nor its expected revision. One rule for failures: what was
-surely not done is Refused, and what may have been is Unsure.
+know neither a message's time to live nor its expected revision.
 """
 
 import base64
@@ -15,8 +14,18 @@ from typing import Any, Final
 
 from nats.aio.client import Client
 from nats.aio.msg import Msg
-from nats.errors import Error, NoRespondersError
 
+from runestone_sidecar.broker.faults import (
+    LOST,
+    Away,
+    Full,
+    Missing,
+    NameInUse,
+    Refused,
+    Unfit,
+    WrongRevision,
+    told,
+)
 from runestone_sidecar.broker.link import Link
 
 ANSWER_S: Final = 5.0
@@ -33,50 +42,6 @@ _GONE: Final = frozenset({10043, 10057})  # what was to be deleted
 _NEXT: Final = b'{"batch":1,"no_wait":true}'
 
 Headers = Mapping[str, str]
-
-
-class BrokerError(Exception):
-    """The root of what may come of asking."""
-
-
-class Away(BrokerError):
-    """There is no connection: nothing was asked."""
-
-
-class Unsure(BrokerError):
-    """No answer came; what was asked for may have happened."""
-
-
-class Refused(BrokerError):
-    """The server did not do it."""
-
-    def __init__(self, code: int) -> None:
-        super().__init__(code)
-        self.code = code
-
-
-class WrongRevision(Refused):
-    """Somebody else has written since."""
-
-
-class Full(Refused):
-    """There is no room for it."""
-
-
-class Missing(Refused):
-    """There is no such stream or consumer (any more)."""
-
-
-class NameInUse(Refused):
-    """There is one of that name, and it is not like that."""
-
-
-class Unfit(Refused):
-    """What is there cannot be changed to be as it should."""
-
-    def __init__(self, code: int, name: str) -> None:
-        super().__init__(code)
-        self.name = name
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,24 +192,24 @@ class Streams:
         client = self._client()
         inbox = client.new_inbox()
         page: list[Stored] = []
-        with _told():
+        with told():
             listening = await client.subscribe(inbox)
         try:
-            with _told():
+            with told():
                 await client.publish(
                     f"$JS.API.DIRECT.GET.{stream}",
                     json.dumps({**query, "batch": PAGE}).encode(),
                     reply=inbox,
                 )
             while True:
-                with _told():
+                with told():
                     message = await listening.next_msg(timeout=ANSWER_S)
                 found = _stored(message)
                 if found is None:
                     return page
                 page.append(found)
         finally:
-            with contextlib.suppress(Error, OSError):
+            with contextlib.suppress(*LOST):
                 await listening.unsubscribe()
 
     async def purge(self, stream: str, subjects: str) -> None:
@@ -271,7 +236,7 @@ class Streams:
         client = self._client()
         subject = f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{consumer}"
         try:
-            with _told():
+            with told():
                 # Not by the shared inbox: a message keeps its own subject, which says not whose.
                 message = await client.request(subject, _NEXT, timeout=ANSWER_S, old_style=True)
         except Refused as refused:
@@ -304,23 +269,23 @@ class Streams:
     async def tell(self, subject: str, data: bytes = b"") -> None:
         """To whoever listens; raises Away or Unsure where it surely did not get out."""
         client = self._client()
-        with _told():
+        with told():
             await client.publish(subject, data)
 
     @contextlib.asynccontextmanager
-    async def heard(self, subject: str, told: Callable[[], None]) -> AsyncIterator[None]:
-        """Calls `told` for each message to the subject while it stands and the connection does."""
+    async def heard(self, subject: str, tell: Callable[[], None]) -> AsyncIterator[None]:
+        """Calls `tell` for each message to the subject while it stands and the connection does."""
 
         async def on_message(_: Msg) -> None:
-            told()
+            tell()
 
         client = self._client()
-        with _told():
+        with told():
             listening = await client.subscribe(subject, cb=on_message)
         try:
             yield
         finally:
-            with contextlib.suppress(Error, OSError):
+            with contextlib.suppress(*LOST):
                 await listening.unsubscribe()
 
     @contextlib.asynccontextmanager
@@ -330,16 +295,16 @@ class Streams:
         """Answers each question to the subject while it stands and the connection does."""
 
         async def on_message(message: Msg) -> None:
-            with contextlib.suppress(Error, OSError):
+            with contextlib.suppress(*LOST):
                 await client.publish(message.reply, answer(message.data))
 
         client = self._client()
-        with _told():
+        with told():
             listening = await client.subscribe(subject, cb=on_message)
         try:
             yield
         finally:
-            with contextlib.suppress(Error, OSError):
+            with contextlib.suppress(*LOST):
                 await listening.unsubscribe()
 
     async def ask(self, subject: str, data: bytes, *, inbox: str, within_s: float) -> bytes:
@@ -347,7 +312,7 @@ class Streams:
         for nobody may write to the inboxes of others. Raises Missing where nobody listens, and
         Unsure where no answer came."""
         client = self._client()
-        with _told():
+        with told():
             listening = await client.subscribe(inbox, max_msgs=1)
             try:
                 await client.publish(subject, data, reply=inbox)
@@ -364,7 +329,7 @@ class Streams:
 
     async def _request(self, subject: str, data: bytes, headers: Headers | None = None) -> Msg:
         client = self._client()
-        with _told():
+        with told():
             return await client.request(
                 subject, data, timeout=ANSWER_S, headers=dict(headers) if headers else None
             )
@@ -374,16 +339,6 @@ class Streams:
         if client is None:
             raise Away
         return client
-
-
-@contextlib.contextmanager
-def _told() -> Iterator[None]:
-    try:
-        yield
-    except NoRespondersError as error:
-        raise Missing(503) from error
-    except (TimeoutError, Error, OSError) as error:
-        raise Unsure from error
 
 
 @contextlib.contextmanager

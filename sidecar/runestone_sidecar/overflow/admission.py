@@ -15,7 +15,8 @@ import orjson
 from runestone_sidecar.admit.auth import usable
 from runestone_sidecar.admit.limits import Limiter, Reservation
 from runestone_sidecar.admit.route import Router
-from runestone_sidecar.broker.streams import Delivery, WrongRevision
+from runestone_sidecar.broker.faults import WrongRevision
+from runestone_sidecar.broker.streams import Delivery
 from runestone_sidecar.config.holder import Holder
 from runestone_sidecar.config.snapshot import Principal, Snapshot
 from runestone_sidecar.errors import BadRequest, GatewayError, Internal, LimitReached, Unauthorized

@@ -15,7 +15,8 @@ from typing import Final
 
 import orjson
 
-from runestone_sidecar.broker.streams import BrokerError, Delivery, WrongRevision
+from runestone_sidecar.broker.faults import BrokerError, WrongRevision
+from runestone_sidecar.broker.streams import Delivery
 from runestone_sidecar.errors import (
     GatewayError,
     Internal,

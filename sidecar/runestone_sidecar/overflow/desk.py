@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from runestone_sidecar.broker.streams import BrokerError, Missing
+from runestone_sidecar.broker.faults import BrokerError, Missing
 from runestone_sidecar.config.snapshot import Principal
 from runestone_sidecar.errors import JobNotFound, QueueUnavailable
 from runestone_sidecar.overflow.envelope import decode_result

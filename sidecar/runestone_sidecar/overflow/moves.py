@@ -7,7 +7,8 @@ import contextlib
 from dataclasses import dataclass, replace
 from typing import Final
 
-from runestone_sidecar.broker.streams import BrokerError, Full, Stored, WrongRevision
+from runestone_sidecar.broker.faults import BrokerError, Full, WrongRevision
+from runestone_sidecar.broker.streams import Stored
 from runestone_sidecar.errors import JobConflict, JobNotFound, QueueFull, QueueUnavailable
 from runestone_sidecar.overflow.metrics import OverflowMetrics
 from runestone_sidecar.overflow.names import JOB_ID, read_message_id

@@ -15,7 +15,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
-from runestone_sidecar.broker.streams import BrokerError, Missing, Streams, Unsure
+from runestone_sidecar.broker.faults import BrokerError, Missing, Unsure
+from runestone_sidecar.broker.streams import Streams
 from runestone_sidecar.config.holder import Holder
 from runestone_sidecar.overflow.names import Names
 from runestone_sidecar.overflow.record import JobRecord

@@ -6,8 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from runestone_sidecar.broker.monitor import Monitor
-from runestone_sidecar.broker.streams import (
+from runestone_sidecar.broker.faults import (
     Away,
     BrokerError,
     Full,
@@ -16,6 +15,7 @@ from runestone_sidecar.broker.streams import (
     Unsure,
     WrongRevision,
 )
+from runestone_sidecar.broker.monitor import Monitor
 from runestone_sidecar.errors import (
     UNACKNOWLEDGED,
     BadRequest,

@@ -8,7 +8,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Final
 
-from runestone_sidecar.broker.streams import BrokerError, Missing
+from runestone_sidecar.broker.faults import BrokerError, Missing
 from runestone_sidecar.overflow.space import Space
 from runestone_sidecar.overflow.store import Store
 

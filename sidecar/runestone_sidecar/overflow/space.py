@@ -4,7 +4,8 @@ import asyncio
 import logging
 from dataclasses import dataclass, field
 
-from runestone_sidecar.broker.streams import BrokerError, Refused, Streams, Unfit
+from runestone_sidecar.broker.faults import BrokerError, Refused, Unfit
+from runestone_sidecar.broker.streams import Streams
 from runestone_sidecar.config.holder import Holder
 from runestone_sidecar.errors import QueueUnavailable
 from runestone_sidecar.overflow.names import Names

@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
 
-from runestone_sidecar.broker.streams import BrokerError, Delivery, Missing
+from runestone_sidecar.broker.faults import BrokerError, Missing
+from runestone_sidecar.broker.streams import Delivery
 from runestone_sidecar.overflow.admission import Admission, Admitted
 from runestone_sidecar.overflow.metrics import AWAY, LEAVING, OFF, SERVING, OverflowMetrics
 from runestone_sidecar.overflow.rounds import Rounds

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 from prometheus_client import CollectorRegistry
 
-from runestone_sidecar.broker.streams import WrongRevision
+from runestone_sidecar.broker.faults import WrongRevision
 from runestone_sidecar.errors import JobConflict, JobNotFound
 from runestone_sidecar.overflow.metrics import OverflowMetrics
 from runestone_sidecar.overflow.moves import Moves

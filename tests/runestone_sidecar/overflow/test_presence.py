@@ -7,7 +7,7 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from runestone_sidecar.broker.streams import BrokerError
+from runestone_sidecar.broker.faults import BrokerError
 from runestone_sidecar.config.holder import Holder
 from runestone_sidecar.overflow.presence import Presence
 from runestone_sidecar.overflow.record import RUNNING

@@ -6,8 +6,9 @@ import asyncio
 
 import pytest
 
+from runestone_sidecar.broker.faults import Away, Full, WrongRevision
 from runestone_sidecar.broker.link import Link
-from runestone_sidecar.broker.streams import Away, Full, Streams, WrongRevision
+from runestone_sidecar.broker.streams import Streams
 from runestone_sidecar.overflow.record import QUEUED, SUCCEEDED, JobRecord
 from runestone_testing.job_store import OWNER, job_record, job_store
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from runestone_sidecar.broker.streams import Unfit
+from runestone_sidecar.broker.faults import Unfit
 from runestone_sidecar.overflow.store import CONFIG_VERSION
 from runestone_testing.job_store import OWNER, job_record, job_store
 

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 import pytest
 from prometheus_client import CollectorRegistry
 
+from runestone_sidecar.broker.faults import Away, BrokerError
 from runestone_sidecar.broker.link import Link
-from runestone_sidecar.broker.streams import Away, BrokerError, Streams
+from runestone_sidecar.broker.streams import Streams
 from runestone_sidecar.config.holder import Holder
 from runestone_sidecar.overflow.metrics import OverflowMetrics
 from runestone_sidecar.overflow.names import Names

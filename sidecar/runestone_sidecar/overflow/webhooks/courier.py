@@ -15,7 +15,8 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Final
 
-from runestone_sidecar.broker.streams import BrokerError, Delivery, Missing
+from runestone_sidecar.broker.faults import BrokerError, Missing
+from runestone_sidecar.broker.streams import Delivery
 from runestone_sidecar.overflow.rounds import Rounds
 from runestone_sidecar.overflow.seal import Unreadable
 from runestone_sidecar.overflow.store import Store

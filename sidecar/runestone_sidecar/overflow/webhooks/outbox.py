@@ -11,7 +11,8 @@ import logging
 from dataclasses import dataclass, replace
 from typing import Final
 
-from runestone_sidecar.broker.streams import Delivery, Full, WrongRevision
+from runestone_sidecar.broker.faults import Full, WrongRevision
+from runestone_sidecar.broker.streams import Delivery
 from runestone_sidecar.overflow.envelope import decode_request, decode_result
 from runestone_sidecar.overflow.record import DUE, QUEUED_WEBHOOK, JobRecord
 from runestone_sidecar.overflow.seal import Unreadable
