@@ -67,7 +67,7 @@ def standin(node: Node) -> Iterator[Standin]:
             rolled_out(node, name)
         node.kubectl("-n", "vendors", "rollout", "status", "deployment/standin", "--timeout=110s")
         yield Standin.of(node)
-    node.kubectl("delete", "namespace", "vendors", "--wait=false")
+    node.kubectl("delete", "namespace", "vendors", "--timeout=110s")  # it may come again at once
 
 
 def rolled_out(node: Node, deployment: str) -> None:
@@ -290,7 +290,7 @@ def test_the_examples_work(node: Node, standin: Standin) -> None:
             *[f"gpt-4o-mini at /v1/chat/completions by {openai}"] * 2,
             *[f"{claude} at /v1/messages by sk-ant-test-000000000000000000000000"] * 2,
         ]
-        # All that reports asks is a job.
+        # What overflows for reports becomes a job, and so does what asks to.
         assert run("reports", LATER, "llama-3.3-70b") == [
             "llama-3.3-70b at /v1/chat/completions by nobody"
         ]

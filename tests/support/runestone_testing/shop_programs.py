@@ -47,6 +47,8 @@ LATER: Final = """
 import json, os, sys, time, urllib.error, urllib.request
 def call(path, body=None):
     request = urllib.request.Request(os.environ["OPENAI_BASE_URL"] + path, body)
+    if body:
+        request.add_header("Prefer", "respond-async")
     request.add_header("Authorization", "Bearer " + os.environ["OPENAI_API_KEY"])
     request.add_header("Content-Type", "application/json")
     return json.load(urllib.request.urlopen(request, timeout=60))
