@@ -53,9 +53,11 @@ def allot(record: Record, me: str, place: int, stand: Stand, sidecars: int) -> L
     elif wanted > free and held > fair:
         usable = held - min(wanted - free, held - fair)
     elif aim > held:
+        unwanted = max(0, free - wanted)
+        need = min(max(0, stand.needed - held), free, max(unwanted, fair - held))
         part = -(-free // (2 * sidecars))
-        more = max(stand.needed - held, min(aim - held, part))
-        usable = held + min(more, free, max(free - wanted, fair - held))
+        # A margin is of what nobody wants: else it would be given back, and taken again, for ever.
+        usable = held + need + max(0, min(aim - held, part, unwanted) - need)
     else:
         usable = aim if held - aim > _slack(stand, held) else held
     # A rest that lets in no request goes back while others are in need, and nobody takes less than

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from runestone_sidecar.admit.permits import GRACE_S, LastSeen, Rank, Stand, allot, usable_alone
@@ -72,6 +72,9 @@ def test_nobody_takes_what_is_not_free_and_only_use_goes_beyond_the_limit(
 
 
 @given(before=RECORDS, stand=STANDS, sidecars=st.integers(1, 5))
+@example(
+    before=record(me=holding(), other=holding(want=30)), stand=Stand(30, 0, margin=1), sidecars=1
+)
 def test_who_has_what_it_needs_changes_nothing_by_asking_again(
     before: Record, stand: Stand, sidecars: int
 ) -> None:
