@@ -34,26 +34,39 @@ SLOTS: Final = len(KINDS)  # the place of requests at once, behind these
 PLACES: Final = SLOTS + 1
 
 Room = tuple[int, int, bytes]  # the limit, what remains of it, until all of it is there again
-Ask = tuple[int, int, int, int]  # place in KINDS, length in seconds, limit, how much of it
+Row = tuple[int, int, int]  # place in KINDS, length in seconds, limit
+Ask = tuple[int, int, int, int]  # these, and how much of it
 Hold = tuple[int, Window, int]  # place in KINDS, what was taken from, how much
 NOTHING: Final = Need(tokens=0, cost_picodollars=0)
 
 
-def asked(limits: Limits, need: Need) -> list[Ask]:
-    """Plain tuples and no loop: this runs for every request."""
-    found: list[Ask] = []
+def rows_of(limits: Limits) -> list[Row]:
+    """Of the limits that there are, in the order of KINDS."""
+    found: list[Row] = []
     if (limit := limits.requests_per_minute) is not None:
-        found.append((_MINUTE, _MINUTE_S, limit, 1))
+        found.append((_MINUTE, _MINUTE_S, limit))
     if (limit := limits.requests_per_hour) is not None:
-        found.append((_HOUR, _HOUR_S, limit, 1))
+        found.append((_HOUR, _HOUR_S, limit))
     if (limit := limits.tokens_per_minute) is not None:
-        amount = _clamped(need.tokens, need.input_tokens, limit)
-        found.append((_TOKENS, _MINUTE_S, limit, amount))
+        found.append((_TOKENS, _MINUTE_S, limit))
     if (budget := limits.budget) is not None:
-        limit = budget.picodollars
-        amount = _clamped(need.cost_picodollars, need.input_cost_picodollars, limit)
-        found.append((_SPENT, _PERIODS_S.get(budget.period, _MONTH_S), limit, amount))
+        found.append((_SPENT, _PERIODS_S.get(budget.period, _MONTH_S), budget.picodollars))
     return found
+
+
+def asked(limits: Limits, need: Need) -> list[Ask]:
+    return [(*row, _amount(row[0], need, row[2])) for row in rows_of(limits)]
+
+
+def _amount(which: int, need: Need, limit: int) -> int:
+    """At most the limit, for nobody knows whether so much will come of it; but input is certain."""
+    if which == _TOKENS:
+        amount, input_alone = need.tokens, need.input_tokens
+    elif which == _SPENT:
+        amount, input_alone = need.cost_picodollars, need.input_cost_picodollars
+    else:
+        return 1
+    return limit if amount > limit >= max(1, input_alone) else amount
 
 
 def lengths_of(limits: Limits) -> tuple[int, ...]:
@@ -71,11 +84,6 @@ def limits_of(limits: Limits) -> list[int | None]:
     return found
 
 
-def _clamped(amount: int, input_alone: int, limit: int) -> int:
-    """At most the limit, for nobody knows whether so much will come of it; but input is certain."""
-    return limit if amount > limit >= max(1, input_alone) else amount
-
-
 def never_fits(limits: Limits, need: Need) -> bool:
     """Whatever else is used or not."""
     if limits.concurrent_requests == 0:
@@ -86,9 +94,22 @@ def never_fits(limits: Limits, need: Need) -> bool:
 class KeyUsage:
     """A window is made when a limit first asks for it."""
 
-    __slots__ = ("elsewhere", "gone_since_s", "in_flight", "usable", "windows")
+    __slots__ = (
+        "_bounds",
+        "_limits",
+        "_rows",
+        "elsewhere",
+        "gone_since_s",
+        "in_flight",
+        "usable",
+        "windows",
+    )
 
     def __init__(self) -> None:
+        # What it was held against last: to read a model's fields is dear, and they seldom change.
+        self._limits: Limits | None = None
+        self._rows: list[Row] = []
+        self._bounds: list[int | None] = []
         # By place: how much of each limit may be used here, and is held by others.
         self.usable = [sys.maxsize] * PLACES
         self.elsewhere = [0] * PLACES
@@ -110,11 +131,14 @@ class KeyUsage:
 
     def take(self, limits: Limits, need: Need, now_s: float) -> list[Hold] | None:
         """All that is needed or nothing."""
+        if limits is not self._limits:
+            self._learn(limits)
         usable = self.usable
-        at_once = limits.concurrent_requests
+        at_once = self._bounds[SLOTS]
         fits = at_once is None or self.in_flight < at_once and self.in_flight < usable[SLOTS]
         holds: list[Hold] = []
-        for which, length_s, limit, amount in asked(limits, need):
+        for which, length_s, limit in self._rows:
+            amount = 1 if which <= _HOUR else _amount(which, need, limit)
             window = self.windows[which]
             if window is None or window.length_s != length_s or now_s >= window.ends_s:
                 window = self.window(which, length_s, now_s)
@@ -129,6 +153,9 @@ class KeyUsage:
             window.add(amount)
         self.in_flight += 1
         return holds
+
+    def _learn(self, limits: Limits) -> None:
+        self._limits, self._rows, self._bounds = limits, rows_of(limits), limits_of(limits)
 
     def room_in_s(
         self, which: int, length_s: int, limit: int, amount: int, *, now_s: float
@@ -153,15 +180,17 @@ class KeyUsage:
 
     def lines(self, limits: Limits, now_s: float) -> Lines:
         """Those of `states`, a fifth of the work: nearly every response has them."""
+        if limits is not self._limits:
+            self._learn(limits)
         lines = b""
-        minute, hour = limits.requests_per_minute, limits.requests_per_hour
+        minute, hour, tokens, _, at_once = self._bounds
         if hour is not None:
             lines = REQUESTS % self._nearer(minute, hour, now_s)
         elif minute is not None:
             lines = REQUESTS % self._room(_MINUTE, _MINUTE_S, minute, now_s)
-        if (tokens := limits.tokens_per_minute) is not None:
+        if tokens is not None:
             lines += TOKENS % self._room(_TOKENS, _MINUTE_S, tokens, now_s)
-        if (at_once := limits.concurrent_requests) is not None:
+        if at_once is not None:
             free = at_once - self.in_flight - self.elsewhere[SLOTS]
             lines += CONCURRENT % (at_once, free if free > 0 else 0)
         return lines

@@ -223,7 +223,7 @@ class Exchanges:
             "method": record.method,
             "path": record.path,
             "status": record.status,
-            "duration_ms": round(seconds * 1000, 3),
+            "duration_ms": _ms(seconds),
             "config": record.config[:12],
         }
         if record.trace.trace_id:
@@ -256,9 +256,14 @@ class Exchanges:
 
 def _add_times(line: dict[str, object], record: Record) -> None:
     if record.queued_s is not None:
-        line["queued_ms"] = round(record.queued_s * 1000, 3)
+        line["queued_ms"] = _ms(record.queued_s)
     if record.first_byte_s is not None:
-        line["first_byte_ms"] = round(record.first_byte_s * 1000, 3)
+        line["first_byte_ms"] = _ms(record.first_byte_s)
+
+
+def _ms(seconds: float) -> float:
+    """To the microsecond; `round` takes three times as long."""
+    return int(seconds * 1e6 + 0.5) / 1000
 
 
 def _is_unanswered(record: Record) -> bool:

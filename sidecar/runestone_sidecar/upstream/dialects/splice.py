@@ -10,7 +10,8 @@ import orjson
 
 from runestone_sidecar.upstream.dialects.base import ModelTarget, Request, Untranslatable
 
-_model: Final = re.compile(rb'"model"[ \t\r\n]*:[ \t\r\n]*("[^"\\]*")').match
+_MODEL: Final = b'"model"'
+_model: Final = re.compile(_MODEL + rb'[ \t\r\n]*:[ \t\r\n]*("[^"\\]*")').match
 _OPTIONS: Final = b'"stream_options"'
 _options: Final = re.compile(
     _OPTIONS + rb'[ \t\r\n]*:[ \t\r\n]*(null|\{(?:[^{}"]|"[^"\\]*")*\})'
@@ -44,9 +45,12 @@ def splice_model(raw: bytes, upstream: str) -> bytes | None:
     None where the model's key may stand there twice, or be spelled in a way that only a parser
     sees: then the decoded object is what was authorized, and it alone may go out.
     """
-    if raw.count(b'"model"') != 1 or (b"\\" in raw and b"\\u00" in raw):  # one byte is found sooner
+    at = raw.find(_MODEL)
+    if raw.find(_MODEL, at + 1) >= 0 or (
+        b"\\" in raw and b"\\u00" in raw
+    ):  # one byte is found sooner
         return None
-    found = _model(raw, raw.index(b'"model"'))
+    found = _model(raw, at) if at >= 0 else None
     if found is None:
         return None
     name = orjson.dumps(upstream)

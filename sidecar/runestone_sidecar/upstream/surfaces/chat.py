@@ -13,12 +13,15 @@ from runestone_sidecar.upstream.surfaces.base import (
     check_stream,
 )
 from runestone_sidecar.upstream.surfaces.envelope import envelope, error_frame
-from runestone_sidecar.upstream.surfaces.preferences import OF_CHAT, preferred
+from runestone_sidecar.upstream.surfaces.preferences import NOTHING, OF_CHAT, preferred
 
 _FIELD_NEEDS: Final = (("stream", "Streaming"), ("tools", "Tools"), ("logprobs", "Logprobs"))
+_FORMAT: Final = "response_format"
 _COUNTS: Final = ("max_tokens", "max_completion_tokens", "n")
 _KINDS: Final = (("stream_options", dict, "an object"), ("tools", list, "an array"))
 _CHECKED: Final = frozenset({"stream", *_COUNTS, *(name for name, _, _ in _KINDS)})
+_NEEDING: Final = frozenset({_FORMAT, *(field for field, _ in _FIELD_NEEDS)})
+_PREFERRING: Final = frozenset(each.field for each in OF_CHAT)
 _PART_NEEDS: Final = {"image_url": "Vision", "input_audio": "Audio"}
 
 
@@ -43,7 +46,7 @@ class Chat:
             needs=needs_of(body),
             max_output_tokens=limit * (body.get("n") or 1) if limit else None,
             user=user if isinstance(user, str) else None,
-            prefers=preferred(body, OF_CHAT),
+            prefers=NOTHING if _PREFERRING.isdisjoint(body) else preferred(body, OF_CHAT),
         )
 
     def is_native(self, capabilities: frozenset[str]) -> bool:
@@ -73,18 +76,20 @@ def _check_messages(body: Mapping[str, Any]) -> None:
 
 def needs_of(body: Mapping[str, Any]) -> frozenset[str]:
     """What a chat cannot do without."""
-    needs: list[str] = []
-    for field, need in _FIELD_NEEDS:
-        if body.get(field):
-            needs.append(need)
-    response_format = body.get("response_format")
-    if isinstance(response_format, dict) and response_format.get("type") == "json_schema":
-        needs.append("JSONSchema")
+    needs = [] if _NEEDING.isdisjoint(body) else _needs_of_fields(body)
     for message in body["messages"]:
         content = message.get("content")
         if isinstance(content, list):
             needs += _needs_of_parts(content)
     return CHAT.union(needs) if needs else CHAT
+
+
+def _needs_of_fields(body: Mapping[str, Any]) -> list[str]:
+    needs = [need for field, need in _FIELD_NEEDS if body.get(field)]
+    response_format = body.get(_FORMAT)
+    if isinstance(response_format, dict) and response_format.get("type") == "json_schema":
+        needs.append("JSONSchema")
+    return needs
 
 
 def _needs_of_parts(parts: list[Any]) -> Iterator[str]:
