@@ -4,6 +4,7 @@ uvicorn searches each header's name and value by a regular expression, which too
 the limits of a key; here the head as a whole is looked at once for a line too many.
 """
 
+import functools
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
@@ -15,6 +16,12 @@ if TYPE_CHECKING:
     from uvicorn._types import ASGISendEvent
 
 _BODILESS: Final = frozenset({204, 304})
+
+
+@functools.lru_cache(maxsize=4)
+def _rendered(*headers: tuple[bytes, bytes]) -> bytes:
+    """Of the server's own: the date, for a second."""
+    return b"".join([b"%b: %b\r\n" % header for header in headers])
 
 
 class Cycle(RequestResponseCycle):
@@ -51,12 +58,12 @@ class Cycle(RequestResponseCycle):
         ):
             return False
         self.response_started = self.response_complete = True
-        for header in self.default_headers:
-            lines = b"%b: %b\r\n%b" % (*header, lines)
         if not self.keep_alive:
             lines += b"connection: close\r\n"
+        own = _rendered(*self.default_headers)
         self.transport.write_whole(  # type: ignore[attr-defined]  # it is a HeadHolder
-            b"%b%bcontent-length: %d\r\n\r\n%b" % (STATUS_LINE[status], lines, len(body), body)
+            b"%b%b%bcontent-length: %d\r\n\r\n%b"
+            % (STATUS_LINE[status], own, lines, len(body), body)
         )
         self.message_event.set()
         if not self.keep_alive:

@@ -46,9 +46,7 @@ def splice_model(raw: bytes, upstream: str) -> bytes | None:
     sees: then the decoded object is what was authorized, and it alone may go out.
     """
     at = raw.find(_MODEL)
-    if raw.find(_MODEL, at + 1) >= 0 or (
-        b"\\" in raw and b"\\u00" in raw
-    ):  # one byte is found sooner
+    if at != raw.rfind(_MODEL) or (b"\\" in raw and b"\\u00" in raw):  # one byte is found sooner
         return None
     found = _model(raw, at) if at >= 0 else None
     if found is None:
