@@ -45,7 +45,7 @@ from runestone_sidecar.settings import Settings, SettingsError
 from runestone_sidecar.telemetry.audit import AuditLog, open_audit
 from runestone_sidecar.telemetry.audit_file import AuditUnavailable
 from runestone_sidecar.telemetry.log import Clock, LineWriter
-from runestone_sidecar.telemetry.memory import give_back_when_idle, keep_reserve
+from runestone_sidecar.telemetry.memory import give_back_when_idle
 from runestone_sidecar.telemetry.metrics import Metrics
 from runestone_sidecar.telemetry.traffic import Traffic
 from runestone_sidecar.upstream.pool import Client
@@ -232,7 +232,6 @@ async def _background(parts: Parts) -> AsyncIterator[None]:
 async def serve(settings: Settings) -> None:
     """Until SIGTERM or SIGINT, and then until the requests under way are answered."""
     lift_file_limit()
-    keep_reserve()
     parts = build(settings)
     until_s = math.inf  # when the time to drain is over
     api = Server(

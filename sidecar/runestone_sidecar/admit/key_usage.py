@@ -200,16 +200,14 @@ class KeyUsage:
 
     def _nearer(self, minute: int | None, hour: int, now_s: float) -> Room:
         """Of the limits on requests the one that is nearer, and of two as near the slower."""
-        by_hour = self._room(_HOUR, _HOUR_S, hour, now_s)
-        if minute is None:
-            return by_hour
-        by_minute = self._room(_MINUTE, _MINUTE_S, minute, now_s)
-        if by_minute[1] != by_hour[1]:
-            return by_minute if by_minute[1] < by_hour[1] else by_hour
-        at_minute, at_hour = self.windows[_MINUTE], self.windows[_HOUR]
-        assert at_minute is not None  # `_room` has made both
-        assert at_hour is not None
-        return by_minute if at_minute.empty_in_s(now_s) >= at_hour.empty_in_s(now_s) else by_hour
+        if minute is not None:
+            at_minute = self.window(_MINUTE, _MINUTE_S, now_s)
+            at_hour = self.window(_HOUR, _HOUR_S, now_s)
+            more = max(0, hour - at_hour.total - self.elsewhere[_HOUR])
+            more -= max(0, minute - at_minute.total - self.elsewhere[_MINUTE])
+            if more > 0 or not more and at_minute.empty_in_s(now_s) >= at_hour.empty_in_s(now_s):
+                return self._room(_MINUTE, _MINUTE_S, minute, now_s)
+        return self._room(_HOUR, _HOUR_S, hour, now_s)
 
     def _room(self, which: int, length_s: int, limit: int, now_s: float) -> Room:
         window = self.windows[which]

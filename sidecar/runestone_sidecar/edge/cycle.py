@@ -4,6 +4,7 @@ uvicorn searches each header's name and value by a regular expression, which too
 the limits of a key; here the head as a whole is looked at once for a line too many.
 """
 
+import asyncio
 import functools
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
@@ -22,6 +23,34 @@ _BODILESS: Final = frozenset({204, 304})
 def _rendered(*headers: tuple[bytes, bytes]) -> bytes:
     """Of the server's own: the date, for a second."""
     return b"".join([b"%b: %b\r\n" % header for header in headers])
+
+
+class LazyEvent:
+    """An asyncio.Event, which holds a list of who waits: for hardly any request does anybody, and a
+    thousand streams would hold as many lists."""
+
+    __slots__ = ("_event", "_is_set")
+
+    def __init__(self) -> None:
+        self._is_set = False
+        self._event: asyncio.Event | None = None
+
+    def set(self) -> None:
+        self._is_set = True
+        if self._event is not None:
+            self._event.set()
+
+    def clear(self) -> None:
+        self._is_set = False
+        if self._event is not None:
+            self._event.clear()
+
+    async def wait(self) -> bool:
+        if self._is_set:
+            return True
+        if self._event is None:
+            self._event = asyncio.Event()
+        return await self._event.wait()
 
 
 class Cycle(RequestResponseCycle):

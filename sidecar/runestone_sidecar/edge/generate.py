@@ -97,6 +97,7 @@ class Generation:
         if record.stages is not None:
             record.mark("provider")
         if isinstance(reply, StreamedReply):
+            del incoming, plan  # a stream may be long, and its request large
             await _send_stream(scope, send, record, reply)
         elif not respond_whole(record, reply):
             await send_whole(send, record, reply)

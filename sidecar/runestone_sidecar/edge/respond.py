@@ -203,9 +203,7 @@ async def send_stream(
     pinger = Pinger(send, reply, write)
     try:
         if record.end_comments is None:
-            headers = [*reply_headers(record, EVENTS), NO_CACHE]
-            start = {"type": "http.response.start", "status": 200, "headers": headers}
-            await send({**start, PROBED_BY: pinger.probe})
+            await send(_start_of_stream(record, pinger.probe))  # in no variable: it would be kept
         else:
             end_comments(record, pinger.probe)
         data, reply.first = reply.first, b""  # a quarter of a megabyte that is not kept
@@ -228,6 +226,16 @@ async def send_stream(
         record.usage = reply.usage
         record.output_estimate = reply.events
         reply.close()
+
+
+def _start_of_stream(record: Record, probe: Callable[[], bool]) -> Message:
+    headers = [*reply_headers(record, EVENTS), NO_CACHE]
+    return {
+        "type": "http.response.start",
+        "status": 200,
+        "headers": headers,
+        PROBED_BY: probe,
+    }
 
 
 async def tell_lost(

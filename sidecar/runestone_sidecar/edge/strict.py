@@ -4,7 +4,6 @@ llhttp refuses most of what is not HTTP; this adds what it lets pass (see head.p
 may be collected before a request begins or beside its body.
 """
 
-import asyncio
 from functools import partial
 from typing import Final
 from urllib.parse import unquote
@@ -15,7 +14,7 @@ from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
-from runestone_sidecar.edge.cycle import Cycle
+from runestone_sidecar.edge.cycle import Cycle, LazyEvent
 from runestone_sidecar.edge.door import Door
 from runestone_sidecar.edge.head import (
     SLASH,
@@ -153,7 +152,7 @@ class StrictProtocol(HttpToolsProtocol):
             access_logger=self.access_logger,
             access_log=False,  # ours says more, and leaves out the query: it may hold a key
             default_headers=self.server_state.default_headers,
-            message_event=asyncio.Event(),
+            message_event=LazyEvent(),  # type: ignore[arg-type]
             expect_100_continue=self.expect_100_continue,
             keep_alive=version != "1.0" and self.parser.should_keep_alive(),
             on_response=self.on_response_complete,

@@ -2,8 +2,6 @@
 
 import asyncio
 import ctypes
-import subprocess
-import sys
 
 import pytest
 
@@ -17,32 +15,6 @@ def test_glibc_can_trim() -> None:
     else:
         assert trim is not None
         assert trim(0) in (0, 1)
-
-
-RESERVE = """
-import resource
-from runestone_sidecar.telemetry.memory import keep_reserve
-
-kept = keep_reserve()
-def faults():
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-    for _ in range(50):
-        lines = [bytes(1000) for _ in range(512)]
-    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
-faults()
-print(kept, faults())
-"""
-
-
-def test_what_is_freed_is_not_taken_anew_page_by_page() -> None:
-    """Half a megabyte again and again, as log lines are."""
-    if not hasattr(ctypes.CDLL(None), "mallopt"):
-        pytest.skip("no glibc")
-    shown = subprocess.run(
-        [sys.executable, "-c", RESERVE], check=True, capture_output=True, text=True
-    ).stdout.split()
-    assert shown[0] == "True"
-    assert int(shown[1]) < 500  # 125 pages each time else
 
 
 async def test_it_trims_once_after_work_and_only_when_idle(
