@@ -70,10 +70,8 @@ class StrictProtocol(HttpToolsProtocol):
         if self._stage == HEAD:
             self._head_bytes += len(data)
             self._raise_if(check_part(self.url, self._head_bytes, self._bounds))
-        elif self._is_coded and self._stage == BODY:
-            self._framed_bytes += len(data)
-            if self._framed_bytes > self._bounds.head_bytes + MAX_FRAMING * self._body_bytes:
-                self._raise_if(NOT_HTTP)
+        elif self._stage == BODY:
+            self._look_at_part(len(data))
 
     # --- what the parser calls: uvicorn's own, as far as this is needed, and the checks
 
@@ -122,9 +120,17 @@ class StrictProtocol(HttpToolsProtocol):
             cycle.body += body
             if len(cycle.body) > HIGH_WATER_LIMIT:
                 self.flow.pause_reading()
-            cycle.message_event.set()
 
     # --- inside
+
+    def _look_at_part(self, fed_bytes: int) -> None:
+        """Of a body, of which more is to come; what is whole is told by `on_message_complete`."""
+        if self.cycle.body:
+            self.cycle.message_event.set()
+        if self._is_coded:
+            self._framed_bytes += fed_bytes
+            if self._framed_bytes > self._bounds.head_bytes + MAX_FRAMING * self._body_bytes:
+                self._raise_if(NOT_HTTP)
 
     def _begin(self, method: str, version: str, raw_path: bytes, query: bytes) -> None:
         """The request is started, or waits for those that were sent before it."""
