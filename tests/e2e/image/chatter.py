@@ -1,8 +1,9 @@
-"""An application that never stops asking: chats, streams, and jobs for later.
+"""An application that never stops asking: chats, streams, some of which break off, and jobs for later.
 
 Three at a time, so that a key limited to one request at once has some of them wait.
 """
 
+import http.client
 import itertools
 import json
 import os
@@ -24,6 +25,8 @@ def ask(number: int) -> None:
     }
     if number % 3 == 0:
         body["stream"] = True
+        if number % 2 == 0:
+            body["model"] = "breaks-off"
     elif number % 3 == 1 and "LATER_KEY" in os.environ:
         headers |= {"Prefer": "respond-async", "Authorization": f"Bearer {os.environ['LATER_KEY']}"}
     url = f"{os.environ['OPENAI_BASE_URL']}/chat/completions"
@@ -31,8 +34,8 @@ def ask(number: int) -> None:
     try:
         with urllib.request.urlopen(request, timeout=60) as answer:
             answer.read()
-    except urllib.error.URLError as error:
-        print(error, flush=True)
+    except (urllib.error.URLError, http.client.HTTPException) as error:
+        print(repr(error), flush=True)
 
 
 def ask_always() -> None:

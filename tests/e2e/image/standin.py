@@ -1,6 +1,6 @@
 """Providers in a cluster: OpenAI's and Anthropic's APIs, answered with what was asked and by whom.
 
-The text of an answer is "MODEL at PATH by KEY". Behind /e2e is what the tests say and ask: which
+The text of an answer is "MODEL at PATH by KEY"; the stream of a model called `breaks-off` does. Behind /e2e is what the tests say and ask: which
 keys are refused, how long an answer takes, what was called, and what the applications report.
 """
 
@@ -46,11 +46,14 @@ async def answer(request: Request) -> Response:
     if not body.get("stream"):
         return JSONResponse(message(text) if anthropic else completion(text))
     events = message_events(text) if anthropic else completion_events(text)
-    return StreamingResponse(paced(events), media_type="text/event-stream")
+    breaks_off = body["model"] == "breaks-off"
+    return StreamingResponse(paced(events, breaks_off), media_type="text/event-stream")
 
 
-async def paced(events: list[bytes]) -> AsyncIterator[bytes]:
-    for event in events:
+async def paced(events: list[bytes], breaks_off: bool) -> AsyncIterator[bytes]:
+    for number, event in enumerate(events):
+        if breaks_off and number == 2:
+            raise ConnectionAbortedError("as was asked for")
         yield event
         await asyncio.sleep(world.chunk_s)
 
