@@ -1,4 +1,4 @@
-"""An application that never stops asking: chats, streams, some of which break off, and jobs for later.
+"""An application that never stops asking: chats, streams (some break off), and jobs for later.
 
 Three at a time, so that a key limited to one request at once has some of them wait.
 """

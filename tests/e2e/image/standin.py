@@ -1,7 +1,8 @@
 """Providers in a cluster: OpenAI's and Anthropic's APIs, answered with what was asked and by whom.
 
-The text of an answer is "MODEL at PATH by KEY"; the stream of a model called `breaks-off` does. Behind /e2e is what the tests say and ask: which
-keys are refused, how long an answer takes, what was called, and what the applications report.
+The text of an answer is "MODEL at PATH by KEY"; the stream of a model called `breaks-off` does so.
+Behind /e2e is what the tests say and ask: which keys are refused, how long an answer takes, what
+was called, and what the applications report.
 """
 
 import asyncio
