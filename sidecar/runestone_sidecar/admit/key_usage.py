@@ -37,7 +37,6 @@ Room = tuple[int, int, bytes]  # the limit, what remains of it, until all of it 
 Row = tuple[int, int, int]  # place in KINDS, length in seconds, limit
 Ask = tuple[int, int, int, int]  # these, and how much of it
 Hold = tuple[int, Window, int]  # place in KINDS, what was taken from, how much
-NOTHING: Final = Need(tokens=0, cost_picodollars=0)
 
 
 def rows_of(limits: Limits) -> list[Row]:
@@ -78,7 +77,7 @@ def lengths_of(limits: Limits) -> tuple[int, ...]:
 def limits_of(limits: Limits) -> list[int | None]:
     """By place; None: there is none."""
     found: list[int | None] = [None] * PLACES
-    for which, _, limit, _ in asked(limits, NOTHING):
+    for which, _, limit in rows_of(limits):
         found[which] = limit
     found[SLOTS] = limits.concurrent_requests
     return found
@@ -169,7 +168,7 @@ class KeyUsage:
         return wait_s or window.width_s  # what others use slides out too
 
     def states(self, limits: Limits, now_s: float) -> Iterator[LimitState]:
-        for which, length_s, limit, _ in asked(limits, NOTHING):
+        for which, length_s, limit in rows_of(limits):
             window = self.window(which, length_s, now_s)
             remaining = max(0, limit - window.total - self.elsewhere[which])
             reset_s = window.empty_in_s(now_s)

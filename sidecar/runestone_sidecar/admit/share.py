@@ -9,7 +9,6 @@ from typing import Final
 
 from runestone_contract.config import Limits
 from runestone_sidecar.admit.key_usage import (
-    NOTHING,
     PLACES,
     SLOTS,
     Hold,
@@ -17,11 +16,11 @@ from runestone_sidecar.admit.key_usage import (
     asked,
     lengths_of,
     limits_of,
+    rows_of,
 )
 from runestone_sidecar.admit.limits import Need
 from runestone_sidecar.admit.permits import LastSeen, Lot, Rank, Stand, allot, usable_alone
-from runestone_sidecar.admit.record import NOTHING as NOTHING_HELD
-from runestone_sidecar.admit.record import Holding, Record
+from runestone_sidecar.admit.record import NOTHING, Holding, Record
 
 IDLE_S: Final = 2.0  # without a request: what is kept for the next ones goes to whoever needs it
 ONE_MORE_S: Final = 30.0  # but for one, or a sidecar with little to do were never let in
@@ -243,7 +242,7 @@ class Share(KeyUsage):
 
     def confine(self, me: str) -> None:
         """To what is held: what is free is the ledger's again."""
-        held = self.record.holding(me).held if self.is_known else NOTHING_HELD
+        held = self.record.holding(me).held if self.is_known else NOTHING
         self.usable = [min(usable, held[place]) for place, usable in enumerate(self.usable)]
 
     def gives_slots(self, now_s: float) -> bool:
@@ -323,7 +322,7 @@ class Share(KeyUsage):
         is_recent = not modest and now_s - max(self.active_s, self._refused_s) < ONE_MORE_S
         typical = {which: amount for which, _, amount in self.last}
         stands: list[Stand | None] = [None] * PLACES
-        for which, length_s, limit, _ in asked(self.limits, NOTHING):
+        for which, length_s, limit in rows_of(self.limits):
             window = self.window(which, length_s, now_s)
             recent = math.ceil(window.recent / max(1.0, window.width_s))  # in a second or two
             most = max(recent and 1, min(recent, limit // (MOST * sidecars)))

@@ -14,8 +14,14 @@ from runestone_sidecar.admit.limits import Limiter
 from runestone_sidecar.admit.line import Waiter
 from runestone_sidecar.admit.waiting import WAIT, WaitingRoom
 from runestone_sidecar.edge.exchange import Caller
-from runestone_sidecar.edge.request import PROBED_BY, Scope, Send
-from runestone_sidecar.edge.respond import PING, PING_AFTER_S, opening_headers, send_now
+from runestone_sidecar.edge.request import Scope, Send
+from runestone_sidecar.edge.respond import (
+    PING,
+    PING_AFTER_S,
+    opening_headers,
+    send_now,
+    stream_start,
+)
 from runestone_sidecar.errors import LimitReached
 from runestone_sidecar.pipeline.plan import Plan, Record, Routing
 from runestone_sidecar.pipeline.spending import need_of, reserve
@@ -119,9 +125,8 @@ class OpenStream:
         self._probe_answer: Callable[[], bool] | None = None
 
     def begin(self, waiter: Waiter) -> None:
-        headers = opening_headers(self._record)
-        start = {"type": "http.response.start", "status": 200, "headers": headers}
-        if not send_now(self._send, {**start, PROBED_BY: self._probe}):
+        start = stream_start(opening_headers(self._record), self._probe)
+        if not send_now(self._send, start):
             return  # it waits like any other, and is opened with its answer
         self._record.status = 200
         self._record.end_comments = self._end

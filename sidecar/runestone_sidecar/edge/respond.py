@@ -203,7 +203,8 @@ async def send_stream(
     pinger = Pinger(send, reply, write)
     try:
         if record.end_comments is None:
-            await send(_start_of_stream(record, pinger.probe))  # in no variable: it would be kept
+            # In no variable: it would be kept for as long as the stream runs.
+            await send(stream_start([*reply_headers(record, EVENTS), NO_CACHE], pinger.probe))
         else:
             end_comments(record, pinger.probe)
         data, reply.first = reply.first, b""  # a quarter of a megabyte that is not kept
@@ -228,8 +229,8 @@ async def send_stream(
         reply.close()
 
 
-def _start_of_stream(record: Record, probe: Callable[[], bool]) -> Message:
-    headers = [*reply_headers(record, EVENTS), NO_CACHE]
+def stream_start(headers: Headers, probe: Callable[[], bool]) -> Message:
+    """`probe` sends what is no content; False: not just now."""
     return {
         "type": "http.response.start",
         "status": 200,

@@ -14,9 +14,7 @@ from typing import Any, Final
 import orjson
 
 FLUSH_AFTER_S: Final = 0.05
-FLUSH_AT_LINES: Final = (
-    64  # more would leave the CPU's cache, and have glibc give their memory back
-)
+FLUSH_AT_LINES: Final = 64  # more would have left the CPU's cache before they are rendered
 
 _SECRET: Final = re.compile(r"(sk-[A-Za-z0-9_-]{5})[A-Za-z0-9_-]{4,}|(Bearer\s+)\S+", re.IGNORECASE)
 
