@@ -25,7 +25,7 @@ Headers = Sequence[tuple[bytes, bytes]]
 
 
 def authenticate(
-    snapshot: Snapshot, headers: Headers, *, service_account: str | None, now_s: float
+    snapshot: Snapshot, headers: Headers, service_account: str | None, now_s: float
 ) -> Principal:
     """Raises Unauthorized, or BadRequest where two authorizations were sent."""
     key = presented_key(headers)

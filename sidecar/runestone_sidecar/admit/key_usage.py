@@ -96,6 +96,7 @@ class KeyUsage:
     __slots__ = (
         "_bounds",
         "_limits",
+        "_lines",
         "_rows",
         "elsewhere",
         "gone_since_s",
@@ -109,6 +110,7 @@ class KeyUsage:
         self._limits: Limits | None = None
         self._rows: list[Row] = []
         self._bounds: list[int | None] = []
+        self._lines = b""  # of a reply's head, but for the figures
         # By place: how much of each limit may be used here, and is held by others.
         self.usable = [sys.maxsize] * PLACES
         self.elsewhere = [0] * PLACES
@@ -121,11 +123,10 @@ class KeyUsage:
         window = self.windows[which]
         if window is None:
             window = self.windows[which] = Window(length_s, now_s)
-        elif window.length_s == length_s:
-            if now_s >= window.ends_s:
-                window.advance(now_s)
-        else:  # the budget has another period
+        elif window.length_s != length_s:  # the budget has another period
             window.stretch(length_s, now_s)
+        elif now_s >= window.ends_s:
+            window.advance(now_s)
         return window
 
     def take(self, limits: Limits, need: Need, now_s: float) -> list[Hold] | None:
@@ -137,10 +138,16 @@ class KeyUsage:
         fits = at_once is None or self.in_flight < at_once and self.in_flight < usable[SLOTS]
         holds: list[Hold] = []
         for which, length_s, limit in self._rows:
-            amount = 1 if which <= _HOUR else _amount(which, need, limit)
+            amount = 1
+            if which > _HOUR:
+                amount = need.tokens if which == _TOKENS else need.cost_picodollars
+                if amount > limit:
+                    amount = _amount(which, need, limit)
             window = self.windows[which]
             if window is None or window.length_s != length_s or now_s >= window.ends_s:
-                window = self.window(which, length_s, now_s)
+                window = self.window(
+                    which, length_s, now_s
+                )  # asked in line: mostly it is as of now
             if amount:
                 total = window.total + amount
                 if total > limit or total > usable[which]:
@@ -155,6 +162,16 @@ class KeyUsage:
 
     def _learn(self, limits: Limits) -> None:
         self._limits, self._rows, self._bounds = limits, rows_of(limits), limits_of(limits)
+        minute, hour, tokens, _, at_once = self._bounds
+        self._lines = b"".join(
+            lines
+            for lines, is_told in (
+                (REQUESTS, minute is not None or hour is not None),
+                (TOKENS, tokens is not None),
+                (CONCURRENT, at_once is not None),
+            )
+            if is_told
+        )
 
     def room_in_s(
         self, which: int, length_s: int, limit: int, amount: int, *, now_s: float
@@ -170,7 +187,7 @@ class KeyUsage:
     def states(self, limits: Limits, now_s: float) -> Iterator[LimitState]:
         for which, length_s, limit in rows_of(limits):
             window = self.window(which, length_s, now_s)
-            remaining = max(0, limit - window.total - self.elsewhere[which])
+            remaining = self._left(which, limit, window)
             reset_s = window.empty_in_s(now_s)
             period = limits.budget.period if which == _SPENT and limits.budget else None
             yield LimitState(KINDS[which], limit, remaining, reset_s, period)
@@ -181,18 +198,18 @@ class KeyUsage:
         """Those of `states`, a fifth of the work: nearly every response has them."""
         if limits is not self._limits:
             self._learn(limits)
-        lines = b""
+        told: tuple[int | bytes, ...] = ()
         minute, hour, tokens, _, at_once = self._bounds
         if hour is not None:
-            lines = REQUESTS % self._nearer(minute, hour, now_s)
+            told = self._nearer(minute, hour, now_s)
         elif minute is not None:
-            lines = REQUESTS % self._room(_MINUTE, _MINUTE_S, minute, now_s)
+            told = self._room(_MINUTE, _MINUTE_S, minute, now_s)
         if tokens is not None:
-            lines += TOKENS % self._room(_TOKENS, _MINUTE_S, tokens, now_s)
+            told += self._room(_TOKENS, _MINUTE_S, tokens, now_s)
         if at_once is not None:
             free = at_once - self.in_flight - self.elsewhere[SLOTS]
-            lines += CONCURRENT % (at_once, free if free > 0 else 0)
-        return lines
+            told += (at_once, free if free > 0 else 0)
+        return self._lines % told
 
     def _slots(self, at_once: int) -> int:
         return max(0, at_once - self.in_flight - self.elsewhere[SLOTS])
@@ -202,18 +219,18 @@ class KeyUsage:
         if minute is not None:
             at_minute = self.window(_MINUTE, _MINUTE_S, now_s)
             at_hour = self.window(_HOUR, _HOUR_S, now_s)
-            more = max(0, hour - at_hour.total - self.elsewhere[_HOUR])
-            more -= max(0, minute - at_minute.total - self.elsewhere[_MINUTE])
+            more = self._left(_HOUR, hour, at_hour) - self._left(_MINUTE, minute, at_minute)
             if more > 0 or not more and at_minute.empty_in_s(now_s) >= at_hour.empty_in_s(now_s):
                 return self._room(_MINUTE, _MINUTE_S, minute, now_s)
         return self._room(_HOUR, _HOUR_S, hour, now_s)
 
     def _room(self, which: int, length_s: int, limit: int, now_s: float) -> Room:
-        window = self.windows[which]
-        if window is None or window.length_s != length_s or now_s >= window.ends_s:
-            window = self.window(which, length_s, now_s)  # asked in line: mostly it is as of now
-        remaining = limit - window.total - self.elsewhere[which]
-        return limit, remaining if remaining > 0 else 0, duration(window.empty_in_s(now_s))
+        window = self.window(which, length_s, now_s)
+        return limit, self._left(which, limit, window), duration(window.empty_in_s(now_s))
+
+    def _left(self, which: int, limit: int, window: Window) -> int:
+        left = limit - window.total - self.elsewhere[which]
+        return left if left > 0 else 0
 
     def matters(self, now_s: float) -> bool:
         """False where it is no different from one that was never used."""

@@ -4,9 +4,9 @@ A request is admitted against what it may need at most, then settled to what it 
 """
 
 import functools
-import math
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
+from math import ceil
 from typing import Final, Protocol
 
 from runestone_sidecar.config.snapshot import Principal
@@ -55,6 +55,9 @@ class Reservation(Protocol):
 
 
 class Limiter(Protocol):
+    def take(self, principal: Principal, need: Need) -> Reservation | None:
+        """All that is needed, where there is room here and now; None: `reserve` it."""
+
     async def reserve(self, principal: Principal, need: Need) -> Reservation | None:
         """All that is needed or nothing. None: this key has no limits. Raises LimitReached."""
 
@@ -94,8 +97,8 @@ CONCURRENT: Final = b"x-ratelimit-limit-concurrent: %d\r\nx-ratelimit-remaining-
 def duration(seconds: float) -> bytes:
     """As OpenAI writes it: 20ms, 1s, 6m0s, 1h0m0s; rounded up."""
     if 0 < seconds <= 0.999:
-        return b"%dms" % math.ceil(seconds * 1000)
-    return _whole(math.ceil(seconds))
+        return b"%dms" % ceil(seconds * 1000)
+    return _whole(ceil(seconds))
 
 
 @functools.lru_cache(maxsize=4096)

@@ -50,7 +50,8 @@ class LocalReservation:
         self._at_s = at_s
 
     def commit(self, *, tokens: int, cost_picodollars: int) -> None:
-        self._settle((1, 1, max(0, tokens), max(0, cost_picodollars)))
+        spent = cost_picodollars if cost_picodollars > 0 else 0
+        self._settle((1, 1, tokens if tokens > 0 else 0, spent))
 
     def refund(self) -> None:
         self._settle((0, 0, 0, 0))
@@ -88,16 +89,20 @@ class LocalLimiter:
         self._sweeping: asyncio.TimerHandle | None = None
         self._unswept: list[str] = []
 
-    async def reserve(self, principal: Principal, need: Need) -> LocalReservation | None:
+    def take(self, principal: Principal, need: Need) -> LocalReservation | None:
         limits = principal.limits
         if limits is None:
             return None
         now_s = self.clock()
         usage = self._used.get(principal.id) or self._begin(principal.id)
         holds = usage.take(limits, need, now_s)
-        if holds is None:
-            raise refusal(usage, limits, need, now_s)
-        return LocalReservation(self, limits, usage, holds, now_s)
+        return None if holds is None else LocalReservation(self, limits, usage, holds, now_s)
+
+    async def reserve(self, principal: Principal, need: Need) -> LocalReservation | None:
+        reservation = self.take(principal, need)
+        if reservation is None and principal.limits is not None:
+            raise refusal(self.usage(principal.id), principal.limits, need, self.clock())
+        return reservation
 
     def state(self, principal: Principal) -> list[LimitState]:
         if principal.limits is None:

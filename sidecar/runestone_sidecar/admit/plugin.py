@@ -52,7 +52,7 @@ class Authenticator:
                 raise Unauthorized("The authorization of this request was refused.") from None
             if name is not None:
                 return usable(self._named(snapshot, name), now_s)
-        return authenticate(snapshot, headers, service_account=self.service_account, now_s=now_s)
+        return authenticate(snapshot, headers, self.service_account, now_s)
 
     def _named(self, snapshot: Snapshot, name: str) -> Principal:
         if self._indexed is not snapshot:

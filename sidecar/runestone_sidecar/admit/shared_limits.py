@@ -104,7 +104,7 @@ class SharedLimiter:
 
     # -- requests --
 
-    async def reserve(self, principal: Principal, need: Need) -> SharedReservation | None:
+    def take(self, principal: Principal, need: Need) -> SharedReservation | None:
         limits = principal.limits
         if limits is None:
             return None
@@ -116,14 +116,26 @@ class SharedLimiter:
         if self._books.is_shared and now_s >= self._members.until_s:
             self._go_alone()
         holds = share.take(limits, need, now_s)
+        return None if holds is None else self._taken(key, share, limits, holds, now_s)
+
+    async def reserve(self, principal: Principal, need: Need) -> SharedReservation | None:
+        reservation, limits = self.take(principal, need), principal.limits
+        if reservation is not None or limits is None:
+            return reservation
+        key = principal.id
+        share = self._share(key)
+        holds = await self._get(key, share, limits, need)
+        now_s = self._clock()
         if holds is None:
-            holds = await self._get(key, share, limits, need)
-            now_s = self._clock()
-            if holds is None:
-                reached = refusal(share, limits, need, now_s)
-                if not self._books.is_shared:
-                    reached.lines += LOCAL
-                raise reached
+            reached = refusal(share, limits, need, now_s)
+            if not self._books.is_shared:
+                reached.lines += LOCAL
+            raise reached
+        return self._taken(key, share, limits, holds, now_s)
+
+    def _taken(
+        self, key: str, share: Share, limits: Limits, holds: list[Hold], now_s: float
+    ) -> SharedReservation:
         if share.took(holds, now_s) and self._books.is_shared:
             self._books.poke(key, share)
         return SharedReservation(self._local, limits, share, holds, now_s).bind(self, key)

@@ -14,7 +14,7 @@ _SLOTS: Final = BUCKETS + 1  # a window that begins inside a bucket touches one 
 
 
 class Window:
-    __slots__ = ("_counts", "ends_s", "_newest", "_width_s", "length_s", "total")
+    __slots__ = ("_counts", "ends_s", "_newest", "_slot", "_width_s", "length_s", "total")
 
     def __init__(self, length_s: int, now_s: float) -> None:
         self._begin(length_s, now_s)
@@ -24,8 +24,11 @@ class Window:
         self.length_s = length_s
         self._width_s = length_s / BUCKETS
         self._counts = [0] * _SLOTS  # by the bucket's number, modulo
-        self._newest = int(now_s // self._width_s)
-        self.ends_s = (self._newest + 1) * self._width_s
+        self._at(int(now_s // self._width_s))
+
+    def _at(self, newest: int) -> None:
+        self._newest, self._slot = newest, newest % _SLOTS
+        self.ends_s = (newest + 1) * self._width_s
 
     def advance(self, now_s: float) -> None:
         """Lets go of what has slid out: `total` is true for this moment then."""
@@ -38,12 +41,11 @@ class Window:
             for number in range(self._newest + 1, newest + 1):
                 self.total -= self._counts[number % _SLOTS]
                 self._counts[number % _SLOTS] = 0
-        self._newest = newest
-        self.ends_s = (newest + 1) * self._width_s
+        self._at(newest)
 
     def add(self, amount: int) -> None:
         """At the moment that it was last advanced to."""
-        self._counts[self._newest % _SLOTS] += amount
+        self._counts[self._slot] += amount
         self.total += amount
 
     def give_back(self, amount: int, *, added_s: float) -> None:
@@ -70,10 +72,13 @@ class Window:
         """How long until all of it has slid out if nothing else comes; it need not be advanced."""
         if not self.total:
             return 0.0
-        number, counts = self._newest, self._counts
-        while not counts[number % _SLOTS]:  # they add up to the total: one of them is not empty
+        number = self._newest
+        if not self._counts[self._slot]:
             number -= 1
-        return max(0.0, (number + _SLOTS) * self._width_s - now_s)
+            while not self._counts[number % _SLOTS]:  # they add up to the total: one is not empty
+                number -= 1
+        wait_s = (number + _SLOTS) * self._width_s - now_s
+        return wait_s if wait_s > 0.0 else 0.0
 
     @property
     def width_s(self) -> float:

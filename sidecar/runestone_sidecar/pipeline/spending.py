@@ -32,7 +32,9 @@ async def reserve(
     if is_told:
         record.events.emit(_CHECK, record)
     try:
-        reservation = await limiter.reserve(plan.principal, need)
+        reservation = limiter.take(plan.principal, need) or await limiter.reserve(
+            plan.principal, need
+        )
     except LimitReached as reached:
         if is_told:
             record.events.emit(EventType.RATELIMIT_BLOCK, record, reason=reached.limit)
@@ -42,24 +44,16 @@ async def reserve(
 
 
 def need_of(plan: Plan, limits: Limits) -> Need:
-    need = Need(
-        tokens=plan.input_tokens + plan.output_tokens,
-        cost_picodollars=0,
-        input_tokens=plan.input_tokens,
-    )
-    if limits.budget is not None:
-        _add_costs(need, plan)
-    return need
-
-
-def _add_costs(need: Need, plan: Plan) -> None:
-    """Those of the dearest offer, and of the cheapest for the input alone."""
-    first, *others = plan.decision.offers
-    most, alone = _costs(plan, first)
-    for offer in others:
+    tokens, input_tokens = plan.input_tokens + plan.output_tokens, plan.input_tokens
+    if limits.budget is None:
+        return Need(tokens, 0, input_tokens)
+    # Those of the dearest offer, and of the cheapest for the input alone.
+    offers = plan.decision.offers
+    most, alone = _costs(plan, offers[0])
+    for offer in offers[1:]:
         each = _costs(plan, offer)
         most, alone = max(most, each[0]), min(alone, each[1])
-    need.cost_picodollars, need.input_cost_picodollars = most, alone
+    return Need(tokens, most, input_tokens, alone)
 
 
 def _costs(plan: Plan, offer: Offer) -> tuple[int, int]:
@@ -96,10 +90,8 @@ def settle(record: Record) -> None:
 
 
 def _cost(usage: Usage, prices: Prices) -> int:
-    cached = min(usage.cached_input_tokens, usage.input_tokens)
-    cached_price = prices.input if prices.cached_input is None else prices.cached_input
-    return (
-        (usage.input_tokens - cached) * prices.input
-        + cached * cached_price
-        + usage.output_tokens * prices.output
-    )
+    cost = usage.input_tokens * prices.input + usage.output_tokens * prices.output
+    if usage.cached_input_tokens and prices.cached_input is not None:
+        cached = min(usage.cached_input_tokens, usage.input_tokens)
+        cost -= cached * (prices.input - prices.cached_input)
+    return cost
