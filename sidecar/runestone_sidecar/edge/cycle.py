@@ -5,7 +5,6 @@ the limits of a key; here the head as a whole is looked at once for a line too m
 """
 
 import asyncio
-import functools
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
@@ -19,10 +18,21 @@ if TYPE_CHECKING:
 _BODILESS: Final = frozenset({204, 304})
 
 
-@functools.lru_cache(maxsize=4)
-def _rendered(*headers: tuple[bytes, bytes]) -> bytes:
-    """Of the server's own: the date, for a second."""
-    return b"".join([b"%b: %b\r\n" % header for header in headers])
+class _ServerLines:
+    """Of the headers that the server has anew each second: the date."""
+
+    def __init__(self) -> None:
+        self._headers: list[tuple[bytes, bytes]] | None = None
+        self._lines = b""
+
+    def of(self, headers: list[tuple[bytes, bytes]]) -> bytes:
+        if headers is not self._headers:
+            self._headers = headers
+            self._lines = b"".join([b"%b: %b\r\n" % header for header in headers])
+        return self._lines
+
+
+_server_lines: Final = _ServerLines()
 
 
 class LazyEvent:
@@ -89,7 +99,7 @@ class Cycle(RequestResponseCycle):
         self.response_started = self.response_complete = True
         if not self.keep_alive:
             lines += b"connection: close\r\n"
-        own = _rendered(*self.default_headers)
+        own = _server_lines.of(self.default_headers)
         self.transport.write_whole(  # type: ignore[attr-defined]  # it is a HeadHolder
             b"%b%b%bcontent-length: %d\r\n\r\n%b"
             % (STATUS_LINE[status], own, lines, len(body), body)

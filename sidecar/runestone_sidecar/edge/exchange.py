@@ -127,23 +127,19 @@ class Exchanges:
         cycle, headers = scope.get(CYCLE), headers_of(scope)
         parent = headers.get(_TRACE_PARENT)
         given, path = headers.get(_REQUEST_ID), scope["path"]
+        if given and not _FIT_FOR_ID.fullmatch(given):  # to be logged; both sides search for it
+            given = None
         return Record(
-            request_id=self._id_for(given) if given else f"req_{self.rng.getrandbits(96):024x}",
-            started_s=time.perf_counter(),
-            events=self.traffic.events,
-            method=scope["method"],
-            path=_shown(path) if len(path) > MAX_LOGGED_PATH or "sk-" in path else path,
-            surface=surface,
-            trace=read_trace(parent, headers.get(_TRACE_STATE)) if parent else NO_TRACE,
-            stages=[] if headers.get(_DEBUG) == b"timing" else None,
-            respond=None if cycle is None else cycle.respond,
+            given.decode() if given else "req_" + self.rng.randbytes(12).hex(),
+            time.perf_counter(),
+            self.traffic.events,
+            scope["method"],
+            _shown(path) if len(path) > MAX_LOGGED_PATH or "sk-" in path else path,
+            surface,
+            read_trace(parent, headers.get(_TRACE_STATE)) if parent else NO_TRACE,
+            [] if headers.get(_DEBUG) == b"timing" else None,
+            None if cycle is None else cycle.respond,
         )
-
-    def _id_for(self, given: bytes) -> str:
-        """The client's own, where it is fit to be logged; it is what both sides will search for."""
-        if _FIT_FOR_ID.fullmatch(given):
-            return given.decode("ascii")
-        return f"req_{self.rng.getrandbits(96):024x}"
 
     def caller_of(self, scope: Scope, record: Record) -> Caller:
         """By the configuration as it is now. Raises Unauthorized, BadRequest or NotReady."""

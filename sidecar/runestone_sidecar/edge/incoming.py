@@ -50,16 +50,7 @@ async def read_incoming(
 def _incoming(
     surface: Surface, scope: Scope, record: Record, body: JsonBody, *, is_estimate: bool = False
 ) -> Incoming:
-    request = parse(
-        surface,
-        body,
-        request_id=record.request_id,
-        now_s=time.time(),
-        headers=forwarded_headers(scope, surface.forwarded) if surface.forwarded else b"",
-    )
-    return Incoming(
-        surface=surface,
-        request=request,
-        header=partial(header_text, scope),
-        body_bytes=None if is_estimate else len(body.raw),
-    )
+    lines = forwarded_headers(scope, surface.forwarded) if surface.forwarded else b""
+    request = parse(surface, body, record.request_id, time.time(), lines)
+    size = None if is_estimate else len(body.raw)
+    return Incoming(surface, request, partial(header_text, scope), size)

@@ -57,7 +57,6 @@ def header_text(scope: Scope, name: str) -> str | None:
 def parse(
     surface: Surface,
     body: JsonBody,
-    *,
     request_id: str,
     now_s: float,
     headers: bytes = b"",
@@ -66,14 +65,14 @@ def parse(
     given = body.value
     surface.check(given)
     return Request(
-        body=given,
-        model=given["model"],
-        stream=given.get("stream") is True,
-        request_id=request_id,
-        created_s=int(now_s),
-        raw=body.raw,
-        headers=headers,
-        is_heavy=body.is_heavy,
+        given,
+        given["model"],
+        given.get("stream") is True,
+        request_id,
+        int(now_s),
+        body.raw,
+        headers,
+        body.is_heavy,
     )
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import functools
 import math
 from collections.abc import Callable
 from typing import Any, Final, Protocol
@@ -42,8 +43,6 @@ PING: Final = {"type": "http.response.body", "body": b": ping\n\n", "more_body":
 
 _FIRST: Final = f"content-type: %b\r\n{HEADER_REQUEST_ID}: %b\r\n".encode()
 _ANTHROPICS_ID: Final = b"request-id: %b\r\n"  # where its SDKs look
-_CONFIG: Final = f"{HEADER_CONFIG}: %b\r\n".encode()
-_ATTEMPTS: Final = f"{HEADER_ATTEMPTS}: %d\r\n".encode()
 _QUEUED: Final = f"{HEADER_QUEUED}: %d\r\n".encode()
 _ANTHROPICS: Final = frozenset({"messages", "count_tokens"})
 
@@ -56,10 +55,9 @@ def reply_lines(record: Record, content_type: bytes) -> bytes:
     """Of the response's head, each with its end."""
     lines = _first_lines(record, content_type)
     if record.config:
-        lines += _CONFIG % record.config[:12].encode()
+        lines += _config_line(record.config)
     if record.offer is not None:
-        lines += record.offer.lines
-        lines += _ATTEMPTS % record.attempts
+        lines += record.offer.lines + _attempts_line(record.attempts)
     if record.reservation is not None:
         lines += record.reservation.lines
     if record.queued_s is not None:
@@ -67,6 +65,16 @@ def reply_lines(record: Record, content_type: bytes) -> bytes:
     if record.stages is not None:
         lines += b"server-timing: %b\r\n" % _server_timing(record).encode()
     return lines
+
+
+@functools.lru_cache(maxsize=4)
+def _config_line(digest: str) -> bytes:
+    return f"{HEADER_CONFIG}: {digest[:12]}\r\n".encode()
+
+
+@functools.lru_cache(maxsize=32)
+def _attempts_line(attempts: int) -> bytes:
+    return f"{HEADER_ATTEMPTS}: {attempts}\r\n".encode()
 
 
 def _first_lines(record: Record, content_type: bytes) -> bytes:

@@ -31,6 +31,7 @@ from runestone_sidecar.errors import GatewayError
 MAX_SENT_AHEAD: Final = 100  # requests on one connection
 MAX_FRAMING: Final = 8  # bytes of a chunked body for each that it holds, beside a head's bound
 ASGI: Final[ASGIVersions] = {"version": "3.0", "spec_version": "2.3"}
+NO_ACCESS_LOG: Final = False  # ours says more, and leaves out the query: it may hold a key
 _NOTED: Final = frozenset({b"host", b"expect", b"transfer-encoding"})
 
 IDLE, HEAD, BODY, ANSWER, LEAVING = range(5)
@@ -106,7 +107,8 @@ class StrictProtocol(HttpToolsProtocol):
             or self._head_bytes >= 0
         ):
             self._raise_if(check_head(Head(method, url, version, self.headers), self._bounds))
-        self._begin(method.decode(), version, *url.partition(b"?")[::2])
+        path, _, query = url.partition(b"?")
+        self._begin(method.decode(), version, path, query)
         self.headers = []  # trailers are nobody's headers
         self._stage = BODY
         self._since_s = self.loop.time()
@@ -150,18 +152,18 @@ class StrictProtocol(HttpToolsProtocol):
             "query_string": query,
             "headers": self.headers,
         }
-        self.cycle = Cycle(
-            scope=self.scope,
-            transport=self.transport,
-            flow=self.flow,
-            logger=self.logger,
-            access_logger=self.access_logger,
-            access_log=False,  # ours says more, and leaves out the query: it may hold a key
-            default_headers=self.server_state.default_headers,
-            message_event=LazyEvent(),  # type: ignore[arg-type]
-            expect_100_continue=self.expect_100_continue,
-            keep_alive=version != "1.0" and self.parser.should_keep_alive(),
-            on_response=self.on_response_complete,
+        self.cycle = Cycle(  # by place: names would cost as much as all it does
+            self.scope,
+            self.transport,
+            self.flow,
+            self.logger,
+            self.access_logger,
+            NO_ACCESS_LOG,
+            self.server_state.default_headers,
+            LazyEvent(),  # type: ignore[arg-type]
+            self.expect_100_continue,
+            version != "1.0" and self.parser.should_keep_alive(),
+            self.on_response_complete,
         )
         self.scope[CYCLE] = self.cycle  # type: ignore[typeddict-unknown-key]
         if before is None or before.response_complete:

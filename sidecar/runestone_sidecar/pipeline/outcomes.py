@@ -34,12 +34,12 @@ class Turn:
 
     load: ProviderLoad
     request: Hashable = None  # whose turn it is, as breakers tell them apart; None: a health check
-    credential: int = 0  # by position
+    used: tuple[int, ...] = ()  # credentials that were tried, by position
+    credential: int = 0  # the one in use
     probe: Probe | None = None  # while the breaker is half-open
     tries: int = 1
     fresh: bool = False  # a kept connection was gone once already
     unasked: bool = False  # it refused to be asked for the usage of a stream
-    used: tuple[int, ...] = ()  # credentials that were tried
 
     def leave(self) -> None:
         """To be called where it has a `probe`."""
@@ -57,7 +57,7 @@ class Outcomes:
         """Raises AttemptFailed where the provider is to be left alone by now."""
         load = self._load.of(offer.provider.id)
         if not load.marred:
-            return Turn(load, request, used=_FIRST)
+            return Turn(load, request, _FIRST)
         turn = Turn(load, request)
         provider, now_s = offer.provider, self._load.now_s()
         held = holding(load, offer, now_s)

@@ -53,8 +53,11 @@ class Record:
     method: str = ""
     path: str = ""
     surface: Surface = OPENAI_CHAT  # in whose words errors are told
-    principal: Principal | None = None
     trace: TraceContext = NO_TRACE  # that the client sent along
+    stages: list[tuple[str, float]] | None = None  # ends, by time.perf_counter; None: not asked for
+    # Sends a status, lines of a head and a body at once; False: it is to be sent the long way.
+    respond: Callable[[int, bytes, bytes], bool] | None = None
+    principal: Principal | None = None
     presented: str | None = None  # refused: the ApiKey's id, or what may be shown of a key
     config: str = ""
     model: str | None = None  # as asked for, aliases resolved: a rule may take any name
@@ -77,10 +80,7 @@ class Record:
     # Ends the comments of a stream that was opened while it waited, and takes what probes its
     # client from then on; None once its answer begins.
     end_comments: Callable[[Callable[[], bool] | None], None] | None = None
-    # Sends a status, lines of a head and a body at once; False: it is to be sent the long way.
-    respond: Callable[[int, bytes, bytes], bool] | None = None
     tried: list[str] = field(default_factory=list)  # "provider: outcome"
-    stages: list[tuple[str, float]] | None = None  # ends, by time.perf_counter; None: not asked for
 
     def mark(self, stage: str) -> None:
         """The stage ends here, and the next begins: for who was asked for `stages`."""

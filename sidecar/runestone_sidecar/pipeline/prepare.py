@@ -31,8 +31,8 @@ class Incoming:
     surface: Surface
     request: Request
     header: Callable[[str], str | None]
-    clock: Callable[[], float] = loop_time
     body_bytes: int | None = None  # None: the estimate is what is asked for
+    clock: Callable[[], float] = loop_time
     query: Query | None = None  # where it was built aside
 
 
@@ -55,15 +55,15 @@ def prepare(
     if request.stream and _asks_usage(principal, request):
         request = replace(request, asks_usage=AsksUsage.GATEWAY)
     return Plan(
-        snapshot=snapshot,
-        principal=principal,
-        surface=incoming.surface,
-        request=request,
-        decision=decision,
-        input_tokens=query.input_tokens,
-        output_tokens=query.output_tokens,
-        max_output_tokens=query.max_output_tokens,
-        deadline_s=None if timeout_s is None else incoming.clock() + timeout_s,
+        snapshot,
+        principal,
+        incoming.surface,
+        request,
+        decision,
+        query.input_tokens,
+        query.output_tokens,
+        query.max_output_tokens,
+        None if timeout_s is None else incoming.clock() + timeout_s,
     )
 
 
@@ -79,18 +79,20 @@ def _asks_usage(principal: Principal, request: Request) -> bool:
 
 
 def build_query(incoming: Incoming) -> Query:
-    traits = incoming.surface.traits(incoming.request.body)
+    surface, request = incoming.surface, incoming.request
+    traits = surface.traits(request.body)
+    needs, max_output_tokens = traits.needs, traits.max_output_tokens
     return Query(
-        surface=incoming.surface,
-        model=incoming.request.model,
-        needs=traits.needs,
-        input_tokens=_input_tokens(incoming, traits.needs),
-        output_tokens=traits.max_output_tokens or OUTPUT_TOKENS,
-        max_output_tokens=traits.max_output_tokens,
-        user=traits.user,
-        header=incoming.header,
-        windows=traits.windows,
-        prefers=traits.prefers,
+        surface,
+        request.model,
+        needs,
+        _input_tokens(incoming, needs),
+        max_output_tokens or OUTPUT_TOKENS,
+        max_output_tokens,
+        traits.user,
+        incoming.header,
+        traits.windows,
+        traits.prefers,
     )
 
 

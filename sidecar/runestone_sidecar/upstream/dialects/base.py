@@ -1,8 +1,8 @@
 """What the data path asks of a provider's wire format, and the few shapes that cross that line.
 
 Pure: no I/O, no clock, no configuration. Time and ids come in with the request. What is made for
-each request is not frozen, here and along the whole data path: a frozen init costs three times as
-much. It is not changed all the same.
+each request is not frozen, nor made by keywords, here and along the whole data path: either costs
+three times as much. It is not changed all the same.
 """
 
 from collections.abc import Mapping
@@ -33,8 +33,8 @@ class Request:
     created_s: int  # Unix seconds, for replies that are ours to date
     raw: bytes = b""  # `body` as it came, where it did
     headers: bytes = b""  # rendered lines of the client's that a provider of the same format gets
-    asks_usage: AsksUsage = AsksUsage.CLIENT
     is_heavy: bool = False  # a walk over `body` would hold up the event loop
+    asks_usage: AsksUsage = AsksUsage.CLIENT
 
     @property
     def include_usage(self) -> bool:

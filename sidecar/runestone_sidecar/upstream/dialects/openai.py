@@ -30,13 +30,14 @@ from runestone_sidecar.upstream.dialects.openai_usage_stream import stream_of
 from runestone_sidecar.upstream.dialects.provider_error import read_error
 from runestone_sidecar.upstream.dialects.splice import body_with_model
 
+_GATEWAY: Final = AsksUsage.GATEWAY  # an Enum's own look-up is dear
 _CHAT_PATH: Final = b"/chat/completions"
 
 
 class Chat:
     def render(self, request: Request, target: ModelTarget) -> Rendered:
-        asking = request.asks_usage is AsksUsage.GATEWAY
-        return Rendered(path=_CHAT_PATH, body=body_with_model(request, target, asking=asking))
+        asking = request.asks_usage is _GATEWAY
+        return Rendered(_CHAT_PATH, body_with_model(request, target, asking=asking))
 
     def read(self, request: Request, body: bytes) -> Reply:
         try:
@@ -46,7 +47,7 @@ class Chat:
         choices = reply.get("choices") if isinstance(reply, dict) else None
         if not isinstance(choices, list) or not choices:
             raise BadReply("the reply has no choices")
-        return Reply(body=body, usage=read_usage(reply.get("usage")))
+        return Reply(body, read_usage(reply.get("usage")))
 
     def stream(self, request: Request) -> OpenAIStream:
         return stream_of(request, one_choice=request.body.get("n") in (None, 1))
@@ -60,7 +61,7 @@ class TranslatedChat(Chat):
             body = orjson.dumps(fitted(request.body, target.upstream))
         except orjson.JSONEncodeError:
             raise Untranslatable("The request is nested too deeply.") from None
-        return Rendered(path=_CHAT_PATH, body=body)
+        return Rendered(_CHAT_PATH, body)
 
 
 class OpenAI:

@@ -24,7 +24,7 @@ def body_with_model(request: Request, target: ModelTarget, *, asking: bool = Fal
 
     `asking`: its `stream_options` ask for usage as well.
     """
-    spliced = splice_model(request.raw, target.upstream)
+    spliced = splice_model(request.raw, request.body["model"], target.upstream)
     if spliced is not None and asking:
         spliced = splice_asking(spliced, request.body)
     if spliced is not None:
@@ -39,21 +39,21 @@ def body_with_model(request: Request, target: ModelTarget, *, asking: bool = Fal
         raise Untranslatable("The request is nested too deeply.") from None
 
 
-def splice_model(raw: bytes, upstream: str) -> bytes | None:
+def splice_model(raw: bytes, model: str, upstream: str) -> bytes | None:
     """The client's own bytes with another model in them: numbers, spaces and order as they were.
 
     None where the model's key may stand there twice, or be spelled in a way that only a parser
     sees: then the decoded object is what was authorized, and it alone may go out.
     """
     at = raw.find(_MODEL)
-    if at != raw.rfind(_MODEL) or (b"\\" in raw and b"\\u00" in raw):  # one byte is found sooner
-        return None
-    found = _model(raw, at) if at >= 0 else None
+    if at < 0 or at != raw.rfind(_MODEL) or (b"\\" in raw and b"\\u00" in raw):
+        return None  # (one byte is found sooner than four)
+    if model == upstream:
+        return raw
+    found = _model(raw, at)
     if found is None:
         return None
     name = orjson.dumps(upstream)
-    if found[1] == name:
-        return raw
     start, end = found.span(1)
     view = memoryview(raw)  # slices of its own would be copies, of tens of megabytes
     return b"".join((view[:start], name, view[end:]))

@@ -13,7 +13,7 @@ from runestone_sidecar.upstream.surfaces.base import (
     check_stream,
 )
 from runestone_sidecar.upstream.surfaces.envelope import envelope, error_frame
-from runestone_sidecar.upstream.surfaces.preferences import NOTHING, OF_CHAT, preferred
+from runestone_sidecar.upstream.surfaces.preferences import OF_CHAT, preferred
 
 _FIELD_NEEDS: Final = (("stream", "Streaming"), ("tools", "Tools"), ("logprobs", "Logprobs"))
 _FORMAT: Final = "response_format"
@@ -42,12 +42,14 @@ class Chat:
     def traits(self, body: Mapping[str, Any]) -> Traits:
         limit = body.get("max_completion_tokens") or body.get("max_tokens")
         user = body.get("user")
-        return Traits(
-            needs=needs_of(body),
-            max_output_tokens=limit * (body.get("n") or 1) if limit else None,
-            user=user if isinstance(user, str) else None,
-            prefers=NOTHING if _PREFERRING.isdisjoint(body) else preferred(body, OF_CHAT),
+        traits = Traits(
+            needs_of(body),
+            limit * (body.get("n") or 1) if limit else None,
+            user if isinstance(user, str) else None,
         )
+        if not _PREFERRING.isdisjoint(body):
+            traits.prefers = preferred(body, OF_CHAT)
+        return traits
 
     def is_native(self, capabilities: frozenset[str]) -> bool:
         return True
