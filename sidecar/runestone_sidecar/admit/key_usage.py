@@ -143,11 +143,9 @@ class KeyUsage:
                 amount = need.tokens if which == _TOKENS else need.cost_picodollars
                 if amount > limit:
                     amount = _amount(which, need, limit)
-            window = self.windows[which]
+            window = self.windows[which]  # in line: mostly it is as of now
             if window is None or window.length_s != length_s or now_s >= window.ends_s:
-                window = self.window(
-                    which, length_s, now_s
-                )  # asked in line: mostly it is as of now
+                window = self.window(which, length_s, now_s)
             if amount:
                 total = window.total + amount
                 if total > limit or total > usable[which]:
@@ -163,15 +161,11 @@ class KeyUsage:
     def _learn(self, limits: Limits) -> None:
         self._limits, self._rows, self._bounds = limits, rows_of(limits), limits_of(limits)
         minute, hour, tokens, _, at_once = self._bounds
-        self._lines = b"".join(
-            lines
-            for lines, is_told in (
-                (REQUESTS, minute is not None or hour is not None),
-                (TOKENS, tokens is not None),
-                (CONCURRENT, at_once is not None),
-            )
-            if is_told
-        )
+        self._lines = b"" if minute is None and hour is None else REQUESTS
+        if tokens is not None:
+            self._lines += TOKENS
+        if at_once is not None:
+            self._lines += CONCURRENT
 
     def room_in_s(
         self, which: int, length_s: int, limit: int, amount: int, *, now_s: float
