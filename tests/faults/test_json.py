@@ -114,6 +114,12 @@ async def test_A5_what_is_valid_arrives_byte_for_byte(stand: Stand) -> None:
     assert text in stand.provider.requests[0].body
 
 
+async def test_A5_letters_written_by_their_number_arrive_as_they_were(stand: Stand) -> None:
+    content = with_field(b"user", rb'"caf\u00e9"')[:-1] + b',"seed":18446744073709551617}'
+    assert (await post(stand, content)).status_code == 200
+    assert stand.provider.requests[0].body == content
+
+
 # --- meaning
 
 TWICE = [
@@ -174,6 +180,7 @@ WRONG_TYPES = [
     pytest.param("max_completion_tokens", 10**20, "max_completion_tokens", id="A8-max-huge"),
     pytest.param("n", 0, "n", id="A8-n-zero"),
     pytest.param("n", 10**12, "n", id="A8-n-huge"),
+    pytest.param("n", 10**9, "n", id="A8-n-1e9"),
     pytest.param("n", "2", "n", id="A8-n-string"),
     pytest.param("tools", {}, "tools", id="A8-tools-object"),
     pytest.param("stream_options", [], "stream_options", id="A8-stream-options-list"),

@@ -7,6 +7,7 @@ taken out; all of it through a real server and, where a program would be, OpenAI
 from __future__ import annotations
 
 import json
+import tracemalloc
 from contextlib import asynccontextmanager
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
@@ -15,6 +16,7 @@ import openai
 import pytest
 
 from runestone_contract.config import Budget, Limits
+from runestone_sidecar.upstream.dialects.splice import splice_asking
 from runestone_testing import bundles
 from runestone_testing import provider as scripts
 from runestone_testing.echo import chunk as delta
@@ -314,3 +316,16 @@ async def test_other_refusals_are_what_they_are(tmp_path: Path, status: int) -> 
     async with asked(tmp_path, refusing(status=status), BUDGET) as seen:
         assert (await seen.stream()).status_code == {401: 502, 500: 502}.get(status, status)
         assert len(seen.provider.requests) == 1
+
+
+def test_options_of_any_length_take_no_more_memory_than_the_body() -> None:
+    body = {"model": "m", "stream_options": {}}
+    raw = b'{"model":"m","stream_options":{%b}}' % (b" " * 1_000_000)
+    tracemalloc.start()
+    try:
+        spliced = splice_asking(raw, body)
+        _, most_bytes = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert spliced == b'{"model":"m","stream_options":{"include_usage":true}}'
+    assert most_bytes < 2 * len(raw)

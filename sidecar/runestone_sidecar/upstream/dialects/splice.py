@@ -13,9 +13,13 @@ from runestone_sidecar.upstream.dialects.base import ModelTarget, Request, Untra
 _MODEL: Final = b'"model"'
 _model: Final = re.compile(_MODEL + rb'[ \t\r\n]*:[ \t\r\n]*("[^"\\]*")').match
 _OPTIONS: Final = b'"stream_options"'
+# Possessive: to be able to go back, a character more would cost a hundred bytes of memory each.
 _options: Final = re.compile(
-    _OPTIONS + rb'[ \t\r\n]*:[ \t\r\n]*(null|\{(?:[^{}"]|"[^"\\]*")*\})'
+    _OPTIONS + rb'[ \t\r\n]*+:[ \t\r\n]*+(null|\{(?:[^{}"]++|"[^"\\]*+")*+\})'
 ).match
+# A letter of the name, or of `stream_options`, written by its number.
+_SPELT_MODEL: Final = b"\\u006"
+_SPELT_OPTIONS: Final = (_SPELT_MODEL, b"\\u005", b"\\u007")
 _ASKING: Final = {"include_usage": True}
 
 
@@ -46,8 +50,8 @@ def splice_model(raw: bytes, model: str, upstream: str) -> bytes | None:
     sees: then the decoded object is what was authorized, and it alone may go out.
     """
     at = raw.find(_MODEL)
-    if at < 0 or at != raw.rfind(_MODEL) or (b"\\" in raw and b"\\u00" in raw):
-        return None  # (one byte is found sooner than four)
+    if at < 0 or at != raw.rfind(_MODEL) or (b"\\" in raw and _SPELT_MODEL in raw):
+        return None  # (one byte is found sooner than five)
     if model == upstream:
         return raw
     found = _model(raw, at)
@@ -60,10 +64,13 @@ def splice_model(raw: bytes, model: str, upstream: str) -> bytes | None:
 
 
 def splice_asking(raw: bytes, body: Mapping[str, Any]) -> bytes | None:
-    """These bytes, in which no name is hidden, of a chat that asks for the usage of its stream.
+    """These bytes of a chat that asks for the usage of its stream.
 
-    None where its own options may stand there twice, or are more than a few plain values.
+    None where its own options may stand there twice, hidden or not, or are more than a few plain
+    values.
     """
+    if b"\\" in raw and any(spelt in raw for spelt in _SPELT_OPTIONS):
+        return None
     if "stream_options" not in body:
         # Last, for providers that take the last of two names which differ in their case.
         return b'%b,"stream_options":{"include_usage":true}}' % raw[: raw.rindex(b"}")]
