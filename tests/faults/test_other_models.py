@@ -124,3 +124,10 @@ async def test_models_to_fall_back_to_are_a_free_keys_own_matter(tmp_path: Path)
     async with standing(tmp_path) as stand:
         assert (await stand.chat(models=["gpt-4o"])).status_code == 200
         assert stand.provider.requests[0].json()["models"] == ["gpt-4o"]
+
+
+@pytest.mark.parametrize("path", ["/chat/completions", "/responses", "/moderations"])
+async def test_A8_tool_of_a_kind_that_is_none(tmp_path: Path, path: str) -> None:
+    async with standing(tmp_path, config=restricted) as stand:
+        answer = await stand.client.post(path, json=BODIES[path] | {"tools": [{"type": []}]})
+        assert answer.status_code < 500

@@ -16,7 +16,7 @@ INSTEAD: Final = ("models", "fallbacks", "context_window_fallbacks", "content_po
 OF_TOOLS: Final[tuple[tuple[str, ...], ...]] = (("model",), ("svg", "model"))
 OF_BODIES: Final[tuple[tuple[str, ...], ...]] = (("moderation", "model"),)
 # Tools that use one of the provider's choice where they name none.
-NEVER_WITHOUT: Final = frozenset({"image_generation"})
+NEVER_WITHOUT: Final = ("image_generation",)  # a tool's type may be anything, a list say
 
 
 def check_other_models(principal: Principal, body: Mapping[str, Any]) -> None:
