@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from typing import TYPE_CHECKING
 
 import pytest
 
+from runestone_testing.echo import chunk as delta
+from runestone_testing.gateway import question
+from runestone_testing.provider import sse_reply
 from runestone_testing.raw import BODY, CHUNKED, KEY, MODELS, POST, SIZED, WHOLE, chat, keyed
 
 if TYPE_CHECKING:
@@ -153,6 +157,25 @@ async def test_A18_http_1_0_needs_no_host(stand: Stand) -> None:
     wire.send(keyed(b"GET /v1/models HTTP/1.0\r\n"))
     assert (await wire.answer()).status == 200
     assert await wire.closed() == b""
+
+
+async def test_A18_http_1_0_knows_no_chunks(stand: Stand) -> None:
+    stand.provider.answer = sse_reply([delta("one"), delta("two"), delta(None), "[DONE]"])
+    body = json.dumps(question(stream=True)).encode()
+    wire = await stand.connect()
+    wire.send(
+        keyed(
+            b"POST /v1/chat/completions HTTP/1.0\r\ncontent-type: application/json\r\n"
+            b"content-length: %d\r\n" % len(body)
+        )
+        + body
+    )
+    answer = await wire.closed()
+    head, _, events = answer.partition(b"\r\n\r\n")
+    assert b"transfer-encoding" not in head.lower()
+    assert b"connection: close" in head.lower()
+    assert events.startswith(b"data: {")
+    assert events.endswith(b"data: [DONE]\n\n")
 
 
 # --- conformance

@@ -66,6 +66,7 @@ class LazyEvent:
 class Cycle(RequestResponseCycle):
     # Of a stream: sends what is no content, where it may stand. False: not just now.
     probe: Callable[[], bool] | None = None
+    is_unframed = False  # of HTTP/1.0, which knows no chunks: the end of the connection is its end
 
     def take_body(self, most_bytes: int) -> bytes | None:
         """All of the request's body; None: it is larger, or to be waited for, by `receive`."""
@@ -111,6 +112,8 @@ class Cycle(RequestResponseCycle):
         return True
 
     async def send(self, message: "ASGISendEvent") -> None:
+        if self.is_unframed and message["type"] == "http.response.body":
+            self.expected_content_length = len(message.get("body", b""))
         if (
             self.response_started
             or self.disconnected
@@ -119,26 +122,12 @@ class Cycle(RequestResponseCycle):
         ):
             await super().send(message)
             return
-        if (
-            self.waiting_for_100_continue
-        ):  # its body may come or not: a next request could be either
-            self.keep_alive = False
+        if self.waiting_for_100_continue:
+            self.keep_alive = False  # its body may come or not: a next request could be either
         self.probe = message.get(PROBED_BY)  # type: ignore[assignment]
         status = message["status"]
         headers = [*self.default_headers, *message.get("headers", ())]
-        for name, value in headers:
-            if name == b"content-length":
-                self.expected_content_length = int(value)
-                self.chunked_encoding = False
-            elif name == b"connection" and b"close" in value:
-                self.keep_alive = False
-        if self.chunked_encoding is None and not (
-            status in _BODILESS or self.scope["method"] == "HEAD"
-        ):
-            self.chunked_encoding = True
-            headers.append((b"transfer-encoding", b"chunked"))
-        if not self.keep_alive:
-            headers.append((b"connection", b"close"))
+        self._frame(headers, has_body=status not in _BODILESS and self.scope["method"] != "HEAD")
         lines = [b"%b: %b\r\n" % header for header in headers]
         block = b"".join(lines)
         if not block.count(b"\n") == block.count(b"\r") == len(lines) or b"\0" in block:
@@ -146,6 +135,22 @@ class Cycle(RequestResponseCycle):
         self.response_started = True
         self.waiting_for_100_continue = False
         self.transport.write(b"%b%b\r\n" % (STATUS_LINE[status], block))
+
+    def _frame(self, headers: list[tuple[bytes, bytes]], *, has_body: bool) -> None:
+        """Adds what tells the client where the body ends."""
+        for name, value in headers:
+            if name == b"content-length":
+                self.expected_content_length = int(value)
+                self.chunked_encoding = False
+            elif name == b"connection" and b"close" in value:
+                self.keep_alive = False
+        if self.chunked_encoding is None and has_body:
+            self.is_unframed = self.scope["http_version"] == "1.0"
+            self.chunked_encoding = not self.is_unframed
+            if self.chunked_encoding:
+                headers.append((b"transfer-encoding", b"chunked"))
+        if not self.keep_alive:
+            headers.append((b"connection", b"close"))
 
     def write(self, body: bytes) -> bool:
         """A part of a streamed response as `send` has it, at once; whether more may follow so.
