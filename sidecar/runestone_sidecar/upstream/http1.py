@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 # A body buffered beyond this pauses the provider; one read is 4 times that.
 READ_HIGH_BYTES = 64 * 1024
 HELD_UP_S = 5.0  # no provider gives up sooner on who does not read
+# A close that had crossed our request is known a round trip later; what comes after that was asked.
+STALE_WITHIN_S = 1.0
 TIMER_GRAIN_S = 0.002  # loop clocks count in milliseconds: a timer may ring this much too early
 
 
@@ -355,7 +357,8 @@ class Connection(asyncio.Protocol):
         if response.status:
             self._fail(LostMidBody(detail, held_up=self._held_up))
         else:
-            stale = self._served > 0 and not self._heard
+            is_soon = self._loop.time() - self._since < STALE_WITHIN_S
+            stale = self._served > 0 and not self._heard and is_soon
             self._fail(LostBeforeHead(detail, stale=stale, begun=self._heard))
 
     def _fail(self, fault: Exception) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from runestone_sidecar.upstream import http1
 from runestone_sidecar.upstream.faults import (
     BodyTooLarge,
     FirstByteTimeout,
@@ -107,6 +108,19 @@ async def test_lost_keep_alive_connection_is_stale(client: Client, end: Script) 
         assert len(provider.peers) == 1
     assert caught.value.stale
     assert caught.value.sent
+
+
+async def test_lost_long_after_it_was_asked_is_not_stale(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever worked on it for long has read it: to ask again would be billed twice."""
+    monkeypatch.setattr(http1, "STALE_WITHIN_S", 0.0)
+    async with Provider() as provider:
+        provider.queue(json_reply({}), [close()])
+        await fetch(client, origin_of(provider))
+        with pytest.raises(LostBeforeHead) as caught:
+            await fetch(client, origin_of(provider))
+    assert not caught.value.stale
 
 
 async def test_one_byte_of_an_answer_is_not_stale(client: Client) -> None:
