@@ -228,13 +228,15 @@ class Exchanges:
             line["api_key"] = record.principal.id
             line["tenant"] = record.principal.tenant
         if record.offer is not None:
-            line["model"] = _printable(record.model or "")
+            model = record.model or ""  # any text, where a rule sends its own model instead
+            is_ours = model == record.offer.model
+            line["model"] = _printable(model) if is_ours else _shown_model(model)
             line["provider"] = record.offer.provider.id
             line["upstream_model"] = record.offer.target.upstream
             line["attempts"] = record.attempts
             line["stream"] = record.stream
         elif record.model is not None:  # refused, and any text may be asked for as a model
-            line["model"] = mask(_printable(record.model[:MAX_LOGGED_MODEL]))
+            line["model"] = _shown_model(record.model)
         if record.tried:
             line["tried"] = record.tried
         _add_times(line, record)
@@ -269,6 +271,10 @@ def _is_unanswered(record: Record) -> bool:
 def _shown(path: str) -> str:
     """Some put their key there."""
     return mask(path[:MAX_LOGGED_PATH])
+
+
+def _shown_model(model: str) -> str:
+    return mask(_printable(model[:MAX_LOGGED_MODEL]))
 
 
 def _printable(name: str) -> str:

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from runestone_contract.config import Policy, Rule, Target
 from runestone_testing import bundles
 from runestone_testing import provider as scripts
+from runestone_testing.echo import completion
 from runestone_testing.gateway import gateway
 from runestone_testing.provider import json_reply
 
@@ -46,6 +48,19 @@ async def test_a_model_that_is_not_there_is_named(
 ) -> None:
     line = await line_of(tmp_path, capfd, "/chat/completions", model)
     assert (line["status"], line["error"], line["model"]) == (404, "model_not_found", logged)
+
+
+async def test_a_key_asked_for_as_a_model_is_masked_where_a_rule_takes_any(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    async with scripts.Provider(json_reply(completion("fine"))) as one:
+        config = bundles.config(bundles.provider(f"{one.url}/v1"))
+        rule = Rule(name="any", targets=(Target(pool="shop/pool", model="gpt-4o-mini"),))
+        policy = Policy(id="shop/-", default=True, rules=(rule,))
+        async with gateway(tmp_path, config.model_copy(update={"policies": (policy,)})) as found:
+            answer = await found.chat(model="sk-rs-0123456789abcdef")
+    assert answer.status_code == 200
+    assert json.loads(capfd.readouterr().out)["model"] == "sk-rs-01…"
 
 
 @pytest.mark.parametrize("path", ["/chat/completions", "/messages"])
