@@ -1,11 +1,14 @@
 """A provider's answer handed on as it is: its bytes, its type, its name for a file, no more."""
 
 import asyncio
+from typing import Final
 
 from runestone_sidecar.edge.request import PROBED_BY, Send
 from runestone_sidecar.edge.respond import Pinger, reply_headers, tell_lost
 from runestone_sidecar.pipeline.forward import Forwarded
 from runestone_sidecar.pipeline.plan import Record
+
+NO_CONTENT: Final = 204
 
 
 async def send_forwarded(send: Send, record: Record, reply: Forwarded) -> None:
@@ -37,6 +40,8 @@ async def send_forwarded(send: Send, record: Record, reply: Forwarded) -> None:
 
 def _start(record: Record, reply: Forwarded, pinger: Pinger | None) -> dict[str, object]:
     headers = reply_headers(record, reply.content_type)
+    if reply.status == NO_CONTENT:  # and nothing may say of what kind or size
+        return {"type": "http.response.start", "status": reply.status, "headers": headers[1:]}
     if reply.disposition is not None:
         headers.append((b"content-disposition", reply.disposition))
     if reply.is_whole:

@@ -231,6 +231,13 @@ async def test_C14_stream_lost_on_the_way_says_so(both: Front) -> None:
     )
 
 
+async def test_an_answer_without_a_body_says_nothing_of_one(both: Front) -> None:
+    both.first.answer = [scripts.head(204)]
+    answer = await both.client.delete("/files/file-1")
+    assert answer.status_code == 204
+    assert not {"content-length", "content-type", "transfer-encoding"} & set(answer.headers)
+
+
 async def test_file_that_is_large_comes_as_it_is_read(both: Front) -> None:
     content = bytes(range(256)) * 4096 * 20
     both.first.answer = scripts.reply(content, content_type="application/octet-stream")
