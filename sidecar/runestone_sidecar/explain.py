@@ -100,6 +100,7 @@ def _incoming(question: dict[str, Any]) -> Incoming:
         surface=surface,
         request=parse(surface, JsonBody(body), request_id="explain", now_s=time.time()),
         header=lambda name: headers.get(name.lower()),
+        body_bytes=len(orjson.dumps(body)),  # as the live path has it
         clock=time.monotonic,
     )
 

@@ -5,10 +5,12 @@ import json
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
 
 from runestone_contract.config import Key
 from runestone_sidecar.explain import explain
+from runestone_sidecar.pipeline.prepare import BYTES_PER_TOKEN
 from runestone_sidecar.settings import Settings
 from runestone_testing import bundles
 from runestone_testing.gateway import question
@@ -26,6 +28,7 @@ def test_a_request_that_would_be_routed(tmp_path: Path) -> None:
     code, answer, text = ask(tmp_path, bundles.key())
     assert code == 0
     assert [offer["provider"] for offer in answer["order"]] == ["shop/pool/main"]
+    assert answer["asked"]["input_tokens"] == len(orjson.dumps(question())) // BYTES_PER_TOKEN
     assert bundles.PROVIDER_KEY not in text
 
 
