@@ -56,7 +56,8 @@ class Query:
     needs: frozenset[str]  # capabilities
     input_tokens: int
     output_tokens: int  # expected
-    max_output_tokens: int | None
+    max_output_tokens: int | None  # over all choices
+    choices: int
     user: str | None
     header: Callable[[str], str | None]
     windows: int = 1  # context windows that the input may fill

@@ -33,7 +33,8 @@ class CostEstimate:
         decision = self.router.decide(caller.snapshot, caller.principal, query)
         record.model = decision.model
         estimates = [
-            describe(offer, query.input_tokens, query.output_tokens) for offer in decision.offers
+            describe(offer, query.input_tokens, query.output_tokens, choices=query.choices)
+            for offer in decision.offers
         ]
         estimates.sort(key=lambda each: (each["cost_usd"] is None, float(each["cost_usd"] or 0)))
         shown = {
@@ -46,10 +47,12 @@ class CostEstimate:
         await send_json(send, record, shown)
 
 
-def describe(offer: Offer, input_tokens: int, output_tokens: int) -> dict[str, Any]:
+def describe(
+    offer: Offer, input_tokens: int, output_tokens: int, *, choices: int
+) -> dict[str, Any]:
     """Costs as decimal strings in USD; None where no price is known."""
     limit = offer.target.max_output_tokens
-    written = output_tokens if limit is None else min(output_tokens, limit)
+    written = output_tokens if limit is None else min(output_tokens, limit * choices)
     cost = offer.cost(input_tokens, written)
     return {
         "provider": offer.provider.id,

@@ -184,6 +184,7 @@ def _planned(asked: Asked, request: Request, call: Call, decision: Decision) -> 
         input_tokens=len(request.raw) // BYTES_PER_TOKEN,
         output_tokens=0,
         max_output_tokens=0,
+        choices=1,
         deadline_s=None if timeout_s is None else asyncio.get_running_loop().time() + timeout_s,
         call=call,
     )

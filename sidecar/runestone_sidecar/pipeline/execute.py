@@ -51,7 +51,6 @@ from runestone_sidecar.upstream.surfaces.codec import (
 
 MAX_REPLY_BYTES: Final = 64 * 1024 * 1024
 LAST_WORDS_S: Final = 0.5  # from the last event to the end of the provider's message
-_EVENT_END: Final = b"\n\n"
 
 
 class StreamedReply:
@@ -59,7 +58,7 @@ class StreamedReply:
 
     def __init__(self, first: bytes, response: Response, reader: StreamReader) -> None:
         self.first = first
-        self.events = first.count(_EVENT_END)  # handed on so far
+        self.events = events_in(first)  # handed on so far
         self._response = response
         self._reader = reader
         self._ended = False
@@ -102,7 +101,7 @@ class StreamedReply:
                     self._ended = True
                     return reader.finish()
                 if out := reader.feed(data):
-                    self.events += out.count(_EVENT_END)
+                    self.events += events_in(out)
                     return out
             except BadReply:
                 self._lost(BAD_REPLY)
@@ -115,7 +114,7 @@ class StreamedReply:
 
         def take(data: bytes) -> bool:
             if out := reader.feed(data):
-                self.events += out.count(_EVENT_END)
+                self.events += events_in(out)
                 return write(out) and not reader.complete
             return not reader.complete
 
@@ -162,6 +161,14 @@ class StreamedReply:
         if self._from is not None:
             offer, turn, outcomes = self._from
             outcomes.failed(offer.provider, turn, row, model=offer.target.upstream)
+
+
+def events_in(data: bytes) -> int:
+    """How many end within these bytes: lines may end in three ways."""
+    ends = data.count(b"\n\n")
+    if b"\r" in data:
+        ends += data.count(b"\r\n\r\n") + data.count(b"\r\r")
+    return ends
 
 
 Answer = Reply | StreamedReply
@@ -251,7 +258,7 @@ async def _read(dialect: Dialect, codec: Codec, request: Request, response: Resp
 
 async def _begin_stream(codec: Codec, request: Request, response: Response) -> StreamedReply:
     content_type = response.header(b"content-type") or b""
-    if not content_type.startswith(b"text/event-stream"):
+    if not content_type.lower().startswith(b"text/event-stream"):
         raise BadReply("a stream was asked for, something else came")
     reader = codec.stream(request)
     while data := await response.next():

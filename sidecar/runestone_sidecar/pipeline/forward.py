@@ -128,6 +128,7 @@ def _query(wish: Wish, model: str) -> Query:
         input_tokens=wish.input_bytes // BYTES_PER_TOKEN,
         output_tokens=0,
         max_output_tokens=0,
+        choices=1,
         user=wish.user,
         header=wish.header,
     )
@@ -153,7 +154,7 @@ class Forwarded:
 
     @property
     def is_events(self) -> bool:
-        return self.content_type.startswith(b"text/event-stream")
+        return self.content_type.lower().startswith(b"text/event-stream")
 
     @property
     def at_boundary(self) -> bool:
@@ -267,13 +268,14 @@ async def _begin(plan: ForwardPlan, offer: Offer, response: Response) -> Forward
     if not 200 <= response.status < 300:
         raise _kept(await read_refusal(dialect, response))
     content_type = _shown(response.header(b"content-type")) or OCTETS
-    if not _is_fit(content_type, response):
+    kind = content_type.lower()
+    if not _is_fit(kind, response):
         raise AttemptFailed(
             BAD_REPLY, "bad_reply", UpstreamFailed("The provider's answer is not valid.")
         )
-    is_json = content_type.startswith(b"application/json")
+    is_json = kind.startswith(b"application/json")
     reader = None
-    if is_json or content_type.startswith(b"text/event-stream"):
+    if is_json or kind.startswith(b"text/event-stream"):
         reader = dialect.native[PASSTHROUGH.name].stream(plan.request)
     first = await response.next()
     while is_json and not response.complete and len(first) < SMALL_REPLY_BYTES:
@@ -283,12 +285,12 @@ async def _begin(plan: ForwardPlan, offer: Offer, response: Response) -> Forward
     return Forwarded(response, first, reader, content_type)
 
 
-def _is_fit(content_type: bytes, response: Response) -> bool:
+def _is_fit(kind: bytes, response: Response) -> bool:
     """Nothing that was compressed unasked, and no page that a proxy on the way shows instead."""
     coding = response.header(b"content-encoding")
     if coding is not None and coding.strip().lower() != b"identity":
         return False
-    is_page = content_type.startswith(b"text/html")
+    is_page = kind.startswith(b"text/html")
     return not is_page or response.header(b"content-disposition") is not None
 
 

@@ -33,7 +33,8 @@ class Plan:
     decision: Decision
     input_tokens: int  # estimated
     output_tokens: int  # expected
-    max_output_tokens: int | None  # as the client bounds them
+    max_output_tokens: int | None  # as the client bounds them, over all choices
+    choices: int  # answers that are asked for
     deadline_s: float | None  # on the event loop's clock; None: only the providers' own limits
 
     @property

@@ -13,7 +13,7 @@ from runestone_sidecar.upstream.dialects.base import AsksUsage, Request
 from runestone_sidecar.upstream.surfaces.base import Surface
 from runestone_sidecar.upstream.tokens import estimate_request
 
-OUTPUT_TOKENS: Final = 512  # expected where the request sets no limit
+OUTPUT_TOKENS: Final = 512  # expected of a choice where the request sets no limit
 SMALL_BODY_BYTES: Final = 2_048
 BYTES_PER_TOKEN: Final = 4  # of a small body, JSON's own characters and all
 LARGE_PARTS: Final = frozenset({"Vision", "Audio"})  # a short URL may stand for a thousand tokens
@@ -63,6 +63,7 @@ def prepare(
         query.input_tokens,
         query.output_tokens,
         query.max_output_tokens,
+        query.choices,
         None if timeout_s is None else incoming.clock() + timeout_s,
     )
 
@@ -81,14 +82,15 @@ def _asks_usage(principal: Principal, request: Request) -> bool:
 def build_query(incoming: Incoming) -> Query:
     surface, request = incoming.surface, incoming.request
     traits = surface.traits(request.body)
-    needs, max_output_tokens = traits.needs, traits.max_output_tokens
+    needs, choices, most = traits.needs, traits.choices, traits.max_output_tokens
     return Query(
         surface,
         request.model,
         needs,
         _input_tokens(incoming, needs),
-        max_output_tokens or OUTPUT_TOKENS,
-        max_output_tokens,
+        OUTPUT_TOKENS * choices if most is None else most,
+        most,
+        choices,
         traits.user,
         incoming.header,
         traits.windows,

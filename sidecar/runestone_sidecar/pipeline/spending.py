@@ -61,7 +61,9 @@ def _costs(plan: Plan, offer: Offer) -> tuple[int, int]:
     price is known."""
     if (prices := offer.prices) is None:
         return 0, 0
-    may_write = plan.max_output_tokens or offer.target.max_output_tokens or plan.output_tokens
+    may_write, of_model = plan.max_output_tokens, offer.target.max_output_tokens
+    if may_write is None:
+        may_write = plan.output_tokens if of_model is None else of_model * plan.choices
     alone = prices.input * plan.input_tokens
     return alone + prices.output * may_write, alone
 

@@ -54,6 +54,7 @@ class World:
             input_tokens=1,
             output_tokens=1,
             max_output_tokens=None,
+            choices=1,
             user=None,
             header=lambda _: None,
         )

@@ -118,6 +118,34 @@ async def test_a_budget_is_reserved_at_worst_and_never_overspent(tmp_path: Path)
     assert third.status_code == 200
 
 
+async def test_a_budget_is_reserved_for_each_answer_that_is_asked_for(tmp_path: Path) -> None:
+    budget = Budget(picodollars=7_000_000_000, period="Day")  # for two answers at worst
+    gate = asyncio.Event()
+    async with scripts.Provider([scripts.until(gate), OK]) as one:
+        async with gateway(tmp_path, limited(one, budget=budget.model_dump())) as found:
+            first = asyncio.create_task(found.chat(n=2))
+            await one.requested()
+            second = await found.chat()
+            gate.set()
+            assert (await first).status_code == 200
+    assert second.json()["error"]["code"] == "insufficient_quota"
+
+
+async def test_what_writes_nothing_reserves_nothing_to_write(tmp_path: Path) -> None:
+    embedded = json_reply({"object": "list", "data": [{"embedding": [0.5]}], "usage": {}})
+    asked = {"model": "gpt-4o-mini", "input": "hello"}
+    gate = asyncio.Event()
+    async with scripts.Provider([scripts.until(gate), embedded]) as one:
+        async with gateway(tmp_path, limited(one, tokens_per_minute=100)) as found:
+            both = [
+                asyncio.create_task(found.client.post("/embeddings", json=asked)) for _ in range(2)
+            ]
+            while len(one.requests) < 2 and not any(each.done() for each in both):
+                await asyncio.sleep(0.005)
+            gate.set()
+            assert [(await each).status_code for each in both] == [200, 200]
+
+
 async def test_a_slot_is_free_once_its_client_has_left(tmp_path: Path) -> None:
     async with scripts.Provider([hang()]) as one:
         async with gateway(tmp_path, limited(one, concurrent_requests=1)) as found:
@@ -136,16 +164,18 @@ async def test_a_slot_is_free_once_its_client_has_left(tmp_path: Path) -> None:
             del reader
 
 
+@pytest.mark.parametrize("end", [b"\n", b"\r\n", b"\r"], ids=["lf", "crlf", "cr"])
 async def test_H5_a_stream_cut_before_its_usage_is_charged_for_what_was_sent(
-    tmp_path: Path,
+    tmp_path: Path, end: bytes
 ) -> None:
-    words = [chunk(event({"choices": [{"index": 0, "delta": {"content": "w"}}]}))] * 20
-    async with scripts.Provider([head(content_type=SSE), *words, scripts.reset()]) as one:
+    word = event({"choices": [{"index": 0, "delta": {"content": "w"}}]})
+    words = [chunk(word.replace(b"\n", end))] * 100
+    async with scripts.Provider([head(content_type=SSE), *words, scripts.close()]) as one:
         async with gateway(tmp_path, limited(one, tokens_per_minute=10_000)) as found:
             with pytest.raises(httpx.RemoteProtocolError):
                 await found.chat(stream=True)
             spent = 10_000 - left(await usage(found), "tokens_per_minute")
-    assert 20 < spent < 60  # the words, and the question's own few
+    assert 100 < spent < 140  # the words, and the question's own few
 
 
 async def test_without_limits_no_header_is_sent(tmp_path: Path) -> None:

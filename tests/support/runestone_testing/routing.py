@@ -67,6 +67,7 @@ def query(model: str = "m", **fields: object) -> Query:
         "header": lambda _: None,
         "surface": OPENAI_CHAT,
         "max_output_tokens": None,
+        "choices": 1,
     }
     return Query(model=model, **(given | fields))  # type: ignore[arg-type]
 

@@ -14,6 +14,7 @@ from runestone_sidecar.upstream.dialects.base import Request
 from runestone_sidecar.upstream.surfaces.preferences import NOTHING
 
 MAX_MODEL_LENGTH: Final = 256
+MAX_CHOICES: Final = 128  # as OpenAI has it: each is reserved for
 
 CHAT: Final = frozenset({"Chat"})
 
@@ -25,6 +26,7 @@ class Traits:
     needs: frozenset[str]  # capabilities, as a model of a ProviderPool lists them
     max_output_tokens: int | None  # as the client bounds it, over all choices; None: it does not
     user: str | None  # the end user that the client names, for sticky splits
+    choices: int = 1  # answers that are asked for
     windows: int = 1  # inputs that need not share a context window
     prefers: frozenset[str] = NOTHING  # capabilities too; see preferences
 
@@ -111,6 +113,15 @@ def check_counts(body: Mapping[str, Any], *names: str) -> None:
         value = body.get(name)
         if value is not None and (type(value) is not int or not 1 <= value < 1 << 31):
             raise BadRequest(f"'{name}' must be a positive whole number.", param=name)
+
+
+def check_choices(body: Mapping[str, Any], *names: str) -> None:
+    for name in names:
+        value = body.get(name)
+        if value is not None and (type(value) is not int or not 1 <= value <= MAX_CHOICES):
+            raise BadRequest(
+                f"'{name}' must be a whole number from 1 to {MAX_CHOICES}.", param=name
+            )
 
 
 def check_kinds(body: Mapping[str, Any], *fields: tuple[str, type, str]) -> None:

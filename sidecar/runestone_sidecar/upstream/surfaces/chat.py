@@ -7,6 +7,7 @@ from runestone_sidecar.errors import BadRequest, GatewayError
 from runestone_sidecar.upstream.surfaces.base import (
     CHAT,
     Traits,
+    check_choices,
     check_counts,
     check_kinds,
     check_model,
@@ -17,9 +18,9 @@ from runestone_sidecar.upstream.surfaces.preferences import OF_CHAT, preferred
 
 _FIELD_NEEDS: Final = (("stream", "Streaming"), ("tools", "Tools"), ("logprobs", "Logprobs"))
 _FORMAT: Final = "response_format"
-_COUNTS: Final = ("max_tokens", "max_completion_tokens", "n")
+_COUNTS: Final = ("max_tokens", "max_completion_tokens")
 _KINDS: Final = (("stream_options", dict, "an object"), ("tools", list, "an array"))
-_CHECKED: Final = frozenset({"stream", *_COUNTS, *(name for name, _, _ in _KINDS)})
+_CHECKED: Final = frozenset({"stream", "n", *_COUNTS, *(name for name, _, _ in _KINDS)})
 _NEEDING: Final = frozenset({_FORMAT, *(field for field, _ in _FIELD_NEEDS)})
 _PREFERRING: Final = frozenset(each.field for each in OF_CHAT)
 _PART_NEEDS: Final = {"image_url": "Vision", "input_audio": "Audio"}
@@ -37,15 +38,18 @@ class Chat:
             return
         check_stream(body)
         check_counts(body, *_COUNTS)
+        check_choices(body, "n")
         check_kinds(body, *_KINDS)
 
     def traits(self, body: Mapping[str, Any]) -> Traits:
         limit = body.get("max_completion_tokens") or body.get("max_tokens")
         user = body.get("user")
+        choices = (body["n"] or 1) if "n" in body else 1
         traits = Traits(
             needs_of(body),
-            limit * (body.get("n") or 1) if limit else None,
+            limit * choices if limit else None,
             user if isinstance(user, str) else None,
+            choices,
         )
         if not _PREFERRING.isdisjoint(body):
             traits.prefers = preferred(body, OF_CHAT)

@@ -9,6 +9,7 @@ from runestone_sidecar.errors import GatewayError
 from runestone_sidecar.upstream.dialects.base import BadReply, Request, Untranslatable
 from runestone_sidecar.upstream.surfaces.base import (
     Traits,
+    check_choices,
     check_counts,
     check_kinds,
     check_model,
@@ -66,7 +67,7 @@ class Completions:
     def check(self, body: Mapping[str, Any]) -> None:
         check_model(body)
         check_stream(body)
-        check_counts(body, "n", "best_of")
+        check_choices(body, "n", "best_of")
         if body.get("max_tokens") != 0:  # none is asked for to have a prompt scored
             check_counts(body, "max_tokens")
         check_kinds(body, ("stream_options", dict, "an object"))
@@ -76,8 +77,9 @@ class Completions:
         choices = max(body.get("n") or 1, body.get("best_of") or 1) * prompts
         return Traits(
             needs=_STREAMING if body.get("stream") else _NOTHING,
-            max_output_tokens=limit * choices if limit else None,
+            max_output_tokens=None if limit is None else limit * choices,
             user=text_or_none(body.get("user")),
+            choices=choices,
             windows=prompts,
         )
 
