@@ -58,7 +58,7 @@ class TranslatedChat(Chat):
 
     def render(self, request: Request, target: ModelTarget) -> Rendered:
         try:
-            body = orjson.dumps(fitted(request.body, target.upstream))
+            body = orjson.dumps(fitted(request.body, target))
         except orjson.JSONEncodeError:
             raise Untranslatable("The request is nested too deeply.") from None
         return Rendered(_CHAT_PATH, body)

@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from runestone_sidecar.upstream.dialects.base import ModelTarget
+
 _START: Final = r"(?:^|[/:.])"  # vendor/model, ft:model:…, region.model
 OPENAIS: Final = re.compile(_START + r"(?:gpt-(?!oss)|chatgpt-|codex-|computer-use|o\d)")
 WANTS_ITS_REASONING: Final = re.compile(_START + r"(?:deepseek|kimi)")
@@ -32,8 +34,9 @@ class Fitted:
 
 FITTED: Final[Mapping[str, Fitted]] = {
     "max_completion_tokens": Fitted(
-        "kept for OpenAI's models, whose later ones refuse `max_tokens`; all others are sent "
-        "`max_tokens`, which every vendor knows (Mistral's refuse the new name, others ignore it)",
+        "at most the model's limit, beyond which it is refused; kept for OpenAI's models, whose "
+        "later ones refuse `max_tokens`; all others are sent `max_tokens`, which every vendor "
+        "knows (Mistral's refuse the new name, others ignore it)",
         OPENAIS,
     ),
     "reasoning_effort": Fitted(
@@ -52,14 +55,15 @@ FITTED: Final[Mapping[str, Fitted]] = {
 }
 
 
-def fitted(body: Mapping[str, Any], upstream: str) -> dict[str, Any]:
+def fitted(body: Mapping[str, Any], target: ModelTarget) -> dict[str, Any]:
     """The body, with what this model does not take left out or said otherwise."""
-    name = upstream.lower()
-    fields = {"model": upstream, **{key: body[key] for key in body if key != "model"}}
-    limit = fields.get("max_completion_tokens")
-    if limit is not None and not _is_openais(name):
-        del fields["max_completion_tokens"]
-        fields["max_tokens"] = limit
+    name = target.upstream.lower()
+    fields = {"model": target.upstream, **{key: body[key] for key in body if key != "model"}}
+    limit = fields.pop("max_completion_tokens", None)
+    if limit is not None:
+        if target.max_output_tokens is not None:
+            limit = min(limit, target.max_output_tokens)
+        fields["max_completion_tokens" if _is_openais(name) else "max_tokens"] = limit
     if "reasoning_effort" in fields and _does_not_reason(name):
         del fields["reasoning_effort"]
     if "parallel_tool_calls" in fields and _calls_one_tool(name):

@@ -22,9 +22,9 @@ BODY = {
 }
 
 
-def render(upstream: str, body: Any = None) -> Any:
+def render(upstream: str, body: Any = None, *, limit: int | None = None) -> Any:
     request = Request(body or BODY, "alias", False, "r", 1)
-    rendered = OpenAI().chat.render(request, ModelTarget(upstream, None))
+    rendered = OpenAI().chat.render(request, ModelTarget(upstream, limit))
     assert rendered.path == b"/chat/completions"
     return orjson.loads(rendered.body)
 
@@ -63,6 +63,31 @@ def test_a_model_is_sent_what_it_takes(upstream: str, expected: tuple[str, bool,
     assert "thinking_blocks" not in said
     assert ("reasoning_content" in said) is takes_reasoning
     assert "reasoning_content" in THOUGHT, "the request is shared by all attempts"
+
+
+@pytest.mark.parametrize(
+    ("asked", "limit", "sent"),
+    [
+        pytest.param(32_000, 4_096, 4_096, id="beyond the model"),
+        pytest.param(4_096, 4_096, 4_096, id="all of it"),
+        pytest.param(9, 4_096, 9, id="less"),
+        pytest.param(32_000, None, 32_000, id="nobody knows"),
+        pytest.param(None, 4_096, None, id="not asked"),
+    ],
+)
+@pytest.mark.parametrize("upstream", ["gpt-5", "mistral-large-latest"])
+def test_no_more_is_asked_than_the_model_can_write(
+    upstream: str, asked: int | None, limit: int | None, sent: int | None
+) -> None:
+    """OpenAI refuses more, which Claude Code asks of every model."""
+    body = render(upstream, BODY | {"max_completion_tokens": asked}, limit=limit)
+    assert {body[name] for name in body if name.startswith("max")} == ({sent} - {None})
+
+
+def test_a_chat_of_the_clients_own_is_its_own() -> None:
+    raw = b'{"model":"m","messages":[],"max_completion_tokens":32000}'
+    request = Request(orjson.loads(raw), "m", False, "r", 1, raw)
+    assert OpenAI().native["chat"].render(request, ModelTarget("m", 4_096)).body == raw
 
 
 @pytest.mark.parametrize("upstream", ["o3-mini", "openai/o4-mini", "gpt-5", "solo3"])
