@@ -19,11 +19,11 @@ from runestone_sidecar.upstream.surfaces.base import (
 )
 from runestone_sidecar.upstream.surfaces.completions_fields import carried, param_of_chat
 from runestone_sidecar.upstream.surfaces.envelope import envelope, error_frame
+from runestone_sidecar.upstream.surfaces.finish_reasons import finish_reason_of
 
 _STREAMING: Final = frozenset({"Streaming"})
 _NOTHING: Final[frozenset[str]] = frozenset()
 _OBJECT: Final = "text_completion"
-_FINISH_REASONS: Final = frozenset({"stop", "length", "content_filter"})
 _ONE_TEXT: Final = "This model only chats: `prompt` must be one text, not several or tokens."
 
 
@@ -164,14 +164,12 @@ def _choice(choice: Any, part: str) -> dict[str, Any]:
     if not isinstance(message, dict):
         raise BadReply(f"a choice has no {part}")
     reason = choice.get("finish_reason")
-    if reason is not None and reason not in _FINISH_REASONS:
-        reason = "stop"  # a tool call, say: none was offered
     text = message.get("content") or message.get("refusal")
     return {
         "text": text if isinstance(text, str) else "",
         "index": choice.get("index") or 0,
         "logprobs": None,
-        "finish_reason": reason,
+        "finish_reason": finish_reason_of(reason) if reason else None,
     }
 
 

@@ -5,20 +5,22 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from runestone_sidecar.upstream.dialects.base import BadReply, Request
+from runestone_sidecar.upstream.dialects.base import Request
+from runestone_sidecar.upstream.surfaces.finish_reasons import (
+    CONTENT_FILTER,
+    LENGTH,
+    finish_reason_of,
+)
 
 _Json = dict[str, Any]
 
 COMPLETED: Final = "completed"
 INCOMPLETE: Final = "incomplete"
 
-# The chat's finish reason -> why a response is incomplete; None: it is complete
-_ENDINGS: Final[Mapping[str, str | None]] = {
-    "stop": None,
-    "tool_calls": None,
-    "function_call": None,
-    "length": "max_output_tokens",
-    "content_filter": "content_filter",
+# Why a chat ended -> why a response is incomplete; what is not here, is complete
+_INCOMPLETE: Final[Mapping[str, str]] = {
+    LENGTH: "max_output_tokens",
+    CONTENT_FILTER: "content_filter",
 }
 
 
@@ -32,10 +34,8 @@ class Ending:
 
 
 def ending_of(finish_reason: Any) -> Ending:
-    """Raises BadReply where the chat gave none that is known: a completion is never invented."""
-    if not isinstance(finish_reason, str) or finish_reason not in _ENDINGS:
-        raise BadReply("the chat ended for a reason that is not known")
-    return Ending(_ENDINGS[finish_reason])
+    """Raises BadReply where the chat gave none: a completion is never invented."""
+    return Ending(_INCOMPLETE.get(finish_reason_of(finish_reason)))
 
 
 class Ids:

@@ -83,7 +83,7 @@ def call(**fields: Any) -> dict[str, Any]:
         pytest.param({"choices": []}, id="empty choices"),
         pytest.param({"choices": [{"finish_reason": "stop"}]}, id="no message"),
         pytest.param(completion(finish_reason=None), id="no finish reason"),
-        pytest.param(completion(finish_reason="error"), id="unknown finish reason"),
+        pytest.param(completion(finish_reason="error"), id="a failure"),
         pytest.param(completion(message={"content": 5}), id="content of a number"),
         pytest.param(completion(message={"content": [{"type": "image"}]}), id="unknown part"),
         pytest.param(completion(message={"refusal": {}}), id="refusal of an object"),

@@ -168,7 +168,7 @@ def test_text_between_calls_keeps_its_place() -> None:
     [
         pytest.param([], id="nothing"),
         pytest.param([chunk(content="A")], id="no finish reason"),
-        pytest.param([chunk("error")], id="unknown finish reason"),
+        pytest.param([chunk("error")], id="a failure"),
         pytest.param([chunk(content=5)], id="content of a number"),
         pytest.param([chunk(tool_calls={"a": 1})], id="calls of an object"),
         pytest.param([chunk(tool_calls=["a"])], id="call of a text"),
