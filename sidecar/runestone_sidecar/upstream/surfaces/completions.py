@@ -50,7 +50,7 @@ class ThroughChat:
         choices = completion.get("choices")
         if not isinstance(choices, list) or not choices:
             raise BadReply("the reply has no choices")
-        said = [_choice(choice, "message") for choice in choices]
+        said = [_choice(choice, _part_of(choice, "message")) for choice in choices]
         return orjson.dumps(
             {**_envelope(request, completion), "choices": said} | _usage(completion)
         )
@@ -114,7 +114,7 @@ class Sink:
         said = [
             choice
             for each in (choices if isinstance(choices, list) else ())
-            if (choice := _choice(each, "delta"))["text"]
+            if (choice := _choice(each, _delta_of(each)))["text"]
             or choice["finish_reason"]
             or not self._begun
         ]
@@ -158,11 +158,23 @@ def _envelope(request: Request, reply: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _choice(choice: Any, part: str) -> dict[str, Any]:
-    """A choice of a chat (`message`) or of a chunk (`delta`). Raises BadReply."""
-    message = choice.get(part) if isinstance(choice, dict) else None
-    if not isinstance(message, dict):
-        raise BadReply(f"a choice has no {part}")
+def _delta_of(choice: Any) -> dict[str, Any]:
+    """Raises BadReply."""
+    if isinstance(choice, dict) and choice.get("delta") is None:
+        return {}  # Azure's filter tells so how far it got, and what it found
+    return _part_of(choice, "delta")
+
+
+def _part_of(choice: Any, name: str) -> dict[str, Any]:
+    """Raises BadReply."""
+    part = choice.get(name) if isinstance(choice, dict) else None
+    if not isinstance(part, dict):
+        raise BadReply(f"a choice has no {name}")
+    return part
+
+
+def _choice(choice: dict[str, Any], message: dict[str, Any]) -> dict[str, Any]:
+    """Of a chat, or of a chunk. Raises BadReply."""
     reason = choice.get("finish_reason")
     text = message.get("content") or message.get("refusal")
     return {

@@ -57,20 +57,16 @@ class ResponsesSink:
         self._chars = 0
 
     def feed(self, chunk: Mapping[str, Any]) -> bytes:
-        said: list[bytes] = []
-        if self._ids is None:
-            self._begin(chunk, said)
         for name in ("usage", "service_tier"):
             if chunk.get(name) is not None:
                 self._told[name] = chunk[name]
         match chunk.get("choices"):
-            case [{"delta": dict() as delta} as choice, *_]:
-                self._say(delta, choice, said)
+            case [dict() as choice, *_]:
+                return self._take(chunk, choice)
             case [] | None:
-                pass  # of usage, or what vendors add
+                return b""  # of usage, or what vendors add: Azure's first is of its filter
             case _:
                 raise BadReply("a chunk has malformed choices")
-        return b"".join(said)
 
     def finish(self) -> bytes:
         if self._ending is None:
@@ -83,6 +79,18 @@ class ResponsesSink:
 
     def error_frame(self, error: GatewayError) -> bytes:
         return self._events.error(error)
+
+    def _take(self, chunk: Mapping[str, Any], choice: _Json) -> bytes:
+        delta = choice.get("delta")
+        if delta is None:
+            delta = {}  # Azure's filter tells so how far it got, and what it found
+        if not isinstance(delta, dict):
+            raise BadReply("a chunk has a malformed delta")
+        said: list[bytes] = []
+        if self._ids is None:
+            self._begin(chunk, said)
+        self._say(delta, choice, said)
+        return b"".join(said)
 
     def _begin(self, chunk: Mapping[str, Any], said: list[bytes]) -> None:
         self._ids = Ids(self._request, chunk.get("id"))
