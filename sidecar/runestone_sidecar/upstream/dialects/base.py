@@ -70,6 +70,9 @@ class Rendered:
     path: bytes
     body: bytes
     headers: bytes = b""
+    # Of each message of the body, which of the request's it is, None being no one of them. Empty
+    # where they are the same.
+    origins: tuple[int | None, ...] = ()
 
 
 @dataclass(slots=True)

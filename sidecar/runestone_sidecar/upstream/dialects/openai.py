@@ -19,6 +19,7 @@ from runestone_sidecar.upstream.dialects.base import (
     Request,
     Untranslatable,
 )
+from runestone_sidecar.upstream.dialects.openai_attachments import attachments_apart
 from runestone_sidecar.upstream.dialects.openai_body import read_usage
 from runestone_sidecar.upstream.dialects.openai_completions import Completions
 from runestone_sidecar.upstream.dialects.openai_embeddings import Embeddings
@@ -57,11 +58,15 @@ class TranslatedChat(Chat):
     """For what clients asked in another API: the words of the request are ours."""
 
     def render(self, request: Request, target: ModelTarget) -> Rendered:
+        chat = fitted(request.body, target)
+        apart = attachments_apart(chat.get("messages"))
+        if apart is not None:
+            chat["messages"] = apart.messages
         try:
-            body = orjson.dumps(fitted(request.body, target))
+            body = orjson.dumps(chat)
         except orjson.JSONEncodeError:
             raise Untranslatable("The request is nested too deeply.") from None
-        return Rendered(_CHAT_PATH, body)
+        return Rendered(_CHAT_PATH, body, origins=() if apart is None else apart.origins)
 
 
 class OpenAI:

@@ -45,6 +45,10 @@ FITTED: Final[Mapping[str, Fitted]] = {
     "parallel_tool_calls": Fitted(
         "dropped for models that call one tool at a time, and refuse to be told", CALLS_ONE_TOOL
     ),
+    "content": Fitted(
+        "of a tool message: an image or a file leaves '[attachment N]' and follows in a user "
+        "message behind the results"
+    ),
     "reasoning_content": Fitted(
         "of a message: kept only for models that refuse a tool call without their own",
         WANTS_ITS_REASONING,

@@ -22,7 +22,7 @@ from runestone_sidecar.upstream.dialects.base import (
 )
 from runestone_sidecar.upstream.sse import SSEParser, SSETooLargeError
 from runestone_sidecar.upstream.surfaces.base import ChatSink, Surface, Translator
-from runestone_sidecar.upstream.surfaces.translated_refusal import error_within, reworded
+from runestone_sidecar.upstream.surfaces.translated_refusal import error_within, place_of, reworded
 
 
 def is_native(surface: Surface, dialect: Dialect, capabilities: frozenset[str]) -> bool:
@@ -62,12 +62,13 @@ def as_asked(codec: Codec, request: Request, told: ProviderError) -> ProviderErr
 class Translation:
     """A surface's request said as a chat, and the chat's answer said in the surface's words."""
 
-    __slots__ = ("_asked", "_chat", "_translator")
+    __slots__ = ("_asked", "_chat", "_origins", "_translator")
 
     def __init__(self, translator: Translator, chat: Codec) -> None:
         self._translator = translator
         self._chat = chat
         self._asked: Request | None = None  # the chat, once rendered
+        self._origins: tuple[int | None, ...] = ()  # of the messages that were sent
 
     def render(self, request: Request, target: ModelTarget) -> Rendered:
         asked = self._translator.to_chat(request)
@@ -76,17 +77,30 @@ class Translation:
             asked = replace(asked, body=body)
         self._asked = asked
         try:
-            return self._chat.render(asked, target)
+            rendered = self._chat.render(asked, target)
         except Untranslatable as refusal:
             told = ProviderError(refusal.message, "invalid_request_error", param=refusal.param)
             own = self.as_asked(request, told)
             raise Untranslatable(own.message, param=own.param) from None
+        self._origins = rendered.origins
+        return rendered
 
     def as_asked(self, request: Request, told: ProviderError) -> ProviderError:
         if told.param is None:
             return told
-        own = self._translator.param_of_chat(told.param, request)
+        own = self._translator.param_of_chat(self._param_asked(told.param), request)
         return replace(told, message=reworded(told.message, told.param, own), param=own)
+
+    def _param_asked(self, sent: str) -> str:
+        """The name, in the chat that was asked, of what was sent."""
+        place = place_of(sent) if self._origins else None
+        if place is None or place.field != "messages" or place.index is None:
+            return sent
+        known = place.index < len(self._origins)
+        origin = self._origins[place.index] if known else None
+        if origin is None:
+            return "messages"
+        return f"messages[{origin}].{place.rest}" if place.rest else f"messages[{origin}]"
 
     def read(self, request: Request, body: bytes) -> Reply:
         assert self._asked is not None  # rendered before it is read

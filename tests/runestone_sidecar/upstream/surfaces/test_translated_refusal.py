@@ -70,6 +70,21 @@ FORMAT = {"type": "json_schema", "schema": {"type": "object"}}
 ALLOWED = {"type": "allowed_tools", "mode": "auto", "tools": []}
 
 # What the client asked, what the chat is refused for, and what that is to the client
+SHOT = [{"type": "input_image", "image_url": "https://example.com/a.png"}]
+SHOTS: dict[str, Any] = {
+    "model": "m",
+    "input": [
+        {"role": "user", "content": "Look"},
+        {"type": "function_call", "call_id": "a", "name": "f", "arguments": "{}"},
+        {"type": "function_call_output", "call_id": "a", "output": SHOT},
+        {"role": "developer", "content": "Go on"},
+        {"role": "assistant", "content": "Once more"},
+        {"type": "function_call", "call_id": "b", "name": "f", "arguments": "{}"},
+        {"type": "function_call_output", "call_id": "b", "output": SHOT},
+        {"role": "user", "content": "What is it?"},
+    ],
+}
+
 NAMED: dict[str, tuple[Surface, dict[str, Any], str, str | None]] = {
     "messages-limit": (MESSAGES, TALK, "max_completion_tokens", "max_tokens"),
     "messages-limit-elsewhere": (MESSAGES, TALK, "max_tokens", "max_tokens"),
@@ -162,6 +177,19 @@ NAMED: dict[str, tuple[Surface, dict[str, Any], str, str | None]] = {
     "responses-no-such-item": (RESPONSES, ITEMS, "messages[5]", "input"),
     "responses-all": (RESPONSES, ITEMS, "messages", "input"),
     "responses-not-asked-for": (RESPONSES, ITEMS, "stream_options.include_usage", None),
+    "responses-before-an-image": (RESPONSES, SHOTS, "messages[0].content", "input[0]"),
+    "responses-result-with-an-image": (RESPONSES, SHOTS, "messages[2].content", "input[2]"),
+    "responses-image-of-a-result": (RESPONSES, SHOTS, "messages[3].content[1]", "input"),
+    "responses-after-an-image": (RESPONSES, SHOTS, "messages[4].content", "input[3]"),
+    "responses-call-after-an-image": (
+        RESPONSES,
+        SHOTS,
+        "messages[5].tool_calls[0].function.arguments",
+        "input[5]",
+    ),
+    "responses-image-with-a-question": (RESPONSES, SHOTS, "messages[7].content[1]", "input"),
+    "responses-no-such-message": (RESPONSES, SHOTS, "messages[8]", "input"),
+    "responses-limit-beside-images": (RESPONSES, SHOTS, "model", "model"),
     "completions-limit": (COMPLETIONS, PROMPT, "max_completion_tokens", "max_tokens"),
     "completions-limit-elsewhere": (COMPLETIONS, PROMPT, "max_tokens", "max_tokens"),
     "completions-prompt": (COMPLETIONS, PROMPT, "messages[0].content", "prompt"),
