@@ -20,9 +20,14 @@ DOES_NOT_REASON: Final = re.compile(
     r"|devstral|pixtral|llama|meta-llama|gemma|command-|phi-?\d)"
 )
 CALLS_ONE_TOOL: Final = re.compile(_START + r"o\d")
+MISTRALS: Final = re.compile(
+    _START
+    + r"(?:open-|labs-)?(?:mi[sx]tral|ministral|magistral|codestral|devstral|pixtral|voxtral)"
+)
 _is_openais: Final = OPENAIS.search
 _wants_its_reasoning: Final = WANTS_ITS_REASONING.search
 _does_not_reason: Final = DOES_NOT_REASON.search
+_is_mistrals: Final = MISTRALS.search
 _calls_one_tool: Final = CALLS_ONE_TOOL.search
 
 
@@ -31,6 +36,15 @@ class Fitted:
     how: str
     models: re.Pattern[str] | None = None  # by the provider's name for it
 
+
+# What tells who asks, or tunes cost, speed or length only: Mistral refuses what it does not know.
+_UNKNOWN_TO_MISTRAL: Final = (
+    "user",
+    "safety_identifier",
+    "prompt_cache_key",
+    "service_tier",
+    "verbosity",
+)
 
 FITTED: Final[Mapping[str, Fitted]] = {
     "max_completion_tokens": Fitted(
@@ -44,6 +58,10 @@ FITTED: Final[Mapping[str, Fitted]] = {
     ),
     "parallel_tool_calls": Fitted(
         "dropped for models that call one tool at a time, and refuse to be told", CALLS_ONE_TOOL
+    ),
+    **dict.fromkeys(
+        _UNKNOWN_TO_MISTRAL,
+        Fitted("dropped for Mistral's models, which refuse what they do not know", MISTRALS),
     ),
     "content": Fitted(
         "of a tool message: an image or a file leaves '[attachment N]' and follows in a user "
@@ -72,6 +90,9 @@ def fitted(body: Mapping[str, Any], target: ModelTarget) -> dict[str, Any]:
         del fields["reasoning_effort"]
     if "parallel_tool_calls" in fields and _calls_one_tool(name):
         del fields["parallel_tool_calls"]
+    if _is_mistrals(name):
+        for unknown in _UNKNOWN_TO_MISTRAL:
+            fields.pop(unknown, None)
     unsaid = {"thinking_blocks"}
     if not _wants_its_reasoning(name):
         unsaid.add("reasoning_content")

@@ -98,6 +98,34 @@ def test_who_calls_one_tool_at_a_time_is_not_told_to(upstream: str) -> None:
     ) is kept
 
 
+LABELS = {
+    "user": "u",
+    "safety_identifier": "s",
+    "prompt_cache_key": "k",
+    "service_tier": "default",
+    "verbosity": "low",
+}
+KEEPS_LABELS = {
+    "mistral-large-latest": False,
+    "Mistral-Small-3.2": False,
+    "ft:open-mistral-7b:x": False,
+    "open-mixtral-8x22b": False,
+    "labs-devstral-small-2512": False,
+    "magistral-medium-latest": False,
+    "ministral-8b-latest": False,
+    "codestral-latest": False,
+    "gpt-5": True,
+    "our-own-model": True,
+    "not-a-mistral": True,
+}
+
+
+@pytest.mark.parametrize(("upstream", "kept"), KEEPS_LABELS.items(), ids=KEEPS_LABELS)
+def test_mistral_is_not_told_what_it_refuses(upstream: str, kept: bool) -> None:
+    body = render(upstream, BODY | LABELS)
+    assert {name: body[name] for name in LABELS if name in body} == (LABELS if kept else {})
+
+
 @pytest.mark.parametrize("messages", [None, "x", ["x", 5]], ids=["null", "a string", "strings"])
 def test_what_is_no_message_is_the_providers_to_judge(messages: Any) -> None:
     body = {"model": "alias", "messages": messages}
