@@ -1,9 +1,11 @@
 """The shapes of what a response puts out: its items, and the parts of a message."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 _Json = dict[str, Any]
+
+NO_ARGUMENTS: Final = "{}"  # of a whole call, where a vendor says nothing at all
 
 
 def reasoning_item(

@@ -8,12 +8,14 @@ from typing import Any, Final
 
 from runestone_sidecar.upstream.surfaces.responses_events import Events, delta_opening
 from runestone_sidecar.upstream.surfaces.responses_items import (
+    NO_ARGUMENTS,
     call_item,
     message_item,
     reasoning_item,
     refusal_part,
     text_part,
 )
+from runestone_sidecar.upstream.surfaces.responses_object import COMPLETED
 from runestone_sidecar.upstream.surfaces.responses_seal import sealed
 
 _Json = dict[str, Any]
@@ -205,8 +207,11 @@ class OpenCall(OpenItem):
 
     def close(self, status: str) -> tuple[bytes, _Json]:
         arguments = "".join(self._pieces)
+        said = b""
+        if not arguments and status == COMPLETED:
+            said, arguments = self.arguments(NO_ARGUMENTS), NO_ARGUMENTS
         kind = "response.function_call_arguments.done"
-        done = self._events.event(kind, **self._at(), name=self._name, arguments=arguments)
+        done = said + self._events.event(kind, **self._at(), name=self._name, arguments=arguments)
         item = self._item(arguments, status)
         return done + self._done(item), item
 

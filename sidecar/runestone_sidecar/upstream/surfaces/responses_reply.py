@@ -7,6 +7,7 @@ import orjson
 
 from runestone_sidecar.upstream.dialects.base import BadReply, Request
 from runestone_sidecar.upstream.surfaces.responses_items import (
+    NO_ARGUMENTS,
     call_item,
     logprobs_of,
     message_item,
@@ -17,6 +18,7 @@ from runestone_sidecar.upstream.surfaces.responses_items import (
 )
 from runestone_sidecar.upstream.surfaces.responses_object import (
     COMPLETED,
+    Ending,
     Ids,
     ending_of,
     response_object,
@@ -39,9 +41,17 @@ def read_completion(request: Request, completion: Mapping[str, Any]) -> bytes:
     _add_reasoning(output, ids, message)
     _add_message(output, ids, message, choice.get("logprobs"))
     _add_calls(output, ids, message.get("tool_calls"))
+    _end(output, ending)
+    return orjson.dumps(response_object(request, ids, output, ending=ending, chat=completion))
+
+
+def _end(output: list[_Json], ending: Ending) -> None:
+    """Only the last item can be one that was cut: what is missing there is not made up."""
     if output and "status" in output[-1]:
         output[-1]["status"] = ending.status
-    return orjson.dumps(response_object(request, ids, output, ending=ending, chat=completion))
+    for item in output:
+        if item["type"] == "function_call" and item["status"] == COMPLETED:
+            item["arguments"] = item["arguments"] or NO_ARGUMENTS
 
 
 def _add_reasoning(output: list[_Json], ids: Ids, message: Mapping[str, Any]) -> None:
@@ -87,7 +97,9 @@ def _add_calls(output: list[_Json], ids: Ids, calls: Any) -> None:
         raise BadReply("the tool calls are malformed")
     for call in calls:
         match call:
-            case {"function": {"name": str() as name, "arguments": str() as arguments}} if name:
+            case {"function": {"name": str() as name} as function} if name and isinstance(
+                arguments := function.get("arguments"), str | None
+            ):
                 index, given = len(output), call.get("id")
                 made = ids.item("call", index)
                 output.append(
@@ -95,7 +107,7 @@ def _add_calls(output: list[_Json], ids: Ids, calls: Any) -> None:
                         ids.item("fc", index),
                         call_id=given if isinstance(given, str) and given else made,
                         name=name,
-                        arguments=arguments,
+                        arguments=arguments or "",
                         status=COMPLETED,
                     )
                 )

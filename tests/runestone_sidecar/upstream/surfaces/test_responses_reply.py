@@ -77,6 +77,19 @@ def call(**fields: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
+    "function",
+    [{"name": "f", "arguments": None}, {"name": "f"}, {"name": "f", "arguments": ""}],
+    ids=["null", "none", "empty"],
+)
+def test_a_call_without_arguments_has_none(function: dict[str, Any]) -> None:
+    chat = call(id="c", function=function)
+    assert read(chat)["output"][0]["arguments"] == "{}"
+    chat["choices"][0]["finish_reason"] = "length"
+    cut = read(chat)["output"][0]
+    assert (cut["status"], cut["arguments"]) == ("incomplete", "")
+
+
+@pytest.mark.parametrize(
     "chat",
     [
         pytest.param({}, id="no choices"),

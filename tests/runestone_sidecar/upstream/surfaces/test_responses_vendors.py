@@ -80,7 +80,7 @@ def test_an_error_in_the_middle_is_told_with_the_next_number() -> None:
             [("a", "f", "{}")],
             id="the name in every piece",
         ),
-        pytest.param([call("f", id="a")], [("a", "f", "")], id="no arguments"),
+        pytest.param([call("f", id="a")], [("a", "f", "{}")], id="no arguments"),
         pytest.param(
             [call("f", 3, id="a", arguments="{}"), call("g", 1, id="b", arguments="[]")],
             [("a", "f", "{}"), ("b", "g", "[]")],
@@ -93,6 +93,19 @@ def test_calls_as_vendors_send_them(
 ) -> None:
     output = said(*chunks, STOP)
     assert [(item["call_id"], item["name"], item["arguments"]) for item in output] == calls
+
+
+def test_a_call_that_was_cut_before_its_arguments_has_none() -> None:
+    (item,) = said(call("f", id="a"), chunk("length"))
+    assert (item["status"], item["arguments"]) == ("incomplete", "")
+
+
+def test_arguments_that_a_vendor_leaves_out_are_told_as_a_delta_too() -> None:
+    sink = ResponsesSink(REQUEST)
+    events = [*events_of(b"".join(map(sink.feed, [call("f", id="a"), STOP])) + sink.finish())]
+    (delta,) = (each["delta"] for each in events if each["type"].endswith("arguments.delta"))
+    (done,) = (each["arguments"] for each in events if each["type"].endswith("arguments.done"))
+    assert delta == done == "{}"
 
 
 def test_a_call_without_an_id_gets_one() -> None:
