@@ -71,6 +71,7 @@ def test_every_pair_is_there() -> None:
     assert has("/v1/responses", "OpenAI", "`Responses`", "`Chat` or nothing")
     assert has("/v1/completions", "OpenAI", "`Completions` or nothing", "`Chat`")
     assert has("/v1/embeddings", "`Embeddings`", "Anthropic", "not possible")
+    assert has("/v1/messages/count_tokens", "`Chat`", "OpenAI", "no | no, but our estimate")
 
 
 def test_every_error_setting_and_metric_is_there() -> None:

@@ -53,6 +53,9 @@ APIS: Final[Mapping[str, Surface]] = {
     "other endpoints of OpenAI's": PASSTHROUGH,
 }
 
+# What is done where a provider can be asked in neither way
+NEITHER: Final = {COUNT_TOKENS.name: ("no", "no, but our estimate")}
+
 HEAD: Final = """\
 # The sidecar's tables
 
@@ -71,6 +74,9 @@ do is what its ProviderPool states, and one that states nothing is kept from not
 One exception: a stream of chat or legacy completions, to a provider of OpenAI's format, for a key
 with `tokensPerMinute` or `budget`. Where the client did not, `stream_options.include_usage` is set
 to true in its body, and each chunk with a `usage` and no `choices` is taken out of the answer.
+
+Where none of a model's providers counts tokens, `/v1/messages/count_tokens` answers with our own
+estimate.
 """
 
 PAIRS_HEAD: Final = ("client's API", "a model needs", "provider", "as it is", "as a chat")
@@ -198,7 +204,7 @@ def pairs() -> Iterator[tuple[str, ...]]:
             ways = {caps: way(surface, dialect, caps) for caps in statements()}
             asked = [condition(ways, wanted) for wanted in ("as it is", "as a chat")]
             if not any(asked):
-                asked = ["not possible", "not possible"]
+                asked = list(NEITHER.get(surface.name, ("not possible", "not possible")))
             shown = f"`{path}`" if path.startswith("/") else path
             yield shown, needs_of(surface), name, *(each or "no" for each in asked)
 
