@@ -75,6 +75,9 @@ One exception: a stream of chat or legacy completions, to a provider of OpenAI's
 with `tokensPerMinute` or `budget`. Where the client did not, `stream_options.include_usage` is set
 to true in its body, and each chunk with a `usage` and no `choices` is taken out of the answer.
 
+Another: what a Claude model thought, which its Responses hold sealed by this gateway, is left out
+for a provider that is asked in Responses, and such a body is encoded anew.
+
 Where none of a model's providers counts tokens, `/v1/messages/count_tokens` answers with our own
 estimate.
 """

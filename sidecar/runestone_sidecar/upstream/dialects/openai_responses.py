@@ -1,6 +1,7 @@
 """OpenAI's Responses API, natively: bytes pass unchanged, a tap looks for the end and the usage."""
 
 import re
+from dataclasses import replace
 from typing import Any, Final
 
 import orjson
@@ -19,6 +20,7 @@ from runestone_sidecar.upstream.dialects.provider_error import error_of, judges_
 from runestone_sidecar.upstream.dialects.splice import body_with_model
 from runestone_sidecar.upstream.dialects.tap import EVENT_ENDS
 
+SEAL: Final = "runestone.thinking."  # how what we sealed ourselves begins, of any version
 _PATH: Final = b"/responses"
 _FAILED: Final = "response.failed"
 _LAST: Final = frozenset(
@@ -34,6 +36,10 @@ _tells: Final = re.compile(
 
 class Responses:
     def render(self, request: Request, target: ModelTarget) -> Rendered:
+        given = request.body.get("input")
+        if isinstance(given, list) and any(map(_is_ours, given)):
+            said = [item for item in given if not _is_ours(item)]
+            request = replace(request, body={**request.body, "input": said}, raw=b"")
         return Rendered(_PATH, body_with_model(request, target), request.headers)
 
     def read(self, request: Request, body: bytes) -> Reply:
@@ -48,6 +54,16 @@ class Responses:
 
     def stream(self, request: Request) -> "ResponsesStream":
         return ResponsesStream()
+
+
+def _is_ours(item: Any) -> bool:
+    """Reasoning of another provider's model, which we sealed: OpenAI refuses what it cannot open,
+    and would learn nothing of it."""
+    match item:
+        case {"type": "reasoning", "encrypted_content": str() as sealed}:
+            return sealed.startswith(SEAL)
+        case _:
+            return False
 
 
 class ResponsesStream(OpenAIStream):

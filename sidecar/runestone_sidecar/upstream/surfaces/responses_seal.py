@@ -14,8 +14,9 @@ from typing import Any, Final
 import orjson
 
 from runestone_sidecar.upstream.dialects.base import Untranslatable
+from runestone_sidecar.upstream.dialects.openai_responses import SEAL
 
-_MARK: Final = "runestone.thinking.1."
+_MARK: Final = f"{SEAL}1."
 
 
 def sealed(block: Mapping[str, Any]) -> str | None:

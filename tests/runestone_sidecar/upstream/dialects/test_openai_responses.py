@@ -9,6 +9,7 @@ from runestone_sidecar.upstream.dialects.base import BadReply, ModelTarget, Requ
 from runestone_sidecar.upstream.dialects.openai import OpenAI
 from runestone_sidecar.upstream.dialects.openai_responses import ResponsesStream
 from runestone_sidecar.upstream.sse import MAX_LINE_BYTES
+from runestone_sidecar.upstream.surfaces.responses_seal import sealed
 
 CODEC = OpenAI().native["responses"]
 TOLD = {
@@ -52,6 +53,44 @@ def test_a_request_passes_unchanged() -> None:
     assert rendered.path == b"/responses"
     assert rendered.body == raw.replace(b'"m"', b'"theirs"')
     assert rendered.headers == b"openai-beta: x\r\n"
+
+
+CLAUDES: dict[str, Any] = {
+    "id": "rs_1",
+    "type": "reasoning",
+    "summary": [],
+    "encrypted_content": sealed({"type": "thinking", "thinking": "A", "signature": "B"}),
+}
+OPENAIS = CLAUDES | {"encrypted_content": "gAAAAABo"}
+QUESTION = {"role": "user", "content": "And runestone.thinking.1.?"}
+
+
+def asked(*items: Any, **more: Any) -> Request:
+    body = {"model": "m", "input": list(items), **more}
+    raw = orjson.dumps(body, option=orjson.OPT_INDENT_2)
+    return Request(orjson.loads(raw), "m", False, "r", 1, raw)
+
+
+def test_reasoning_that_we_sealed_is_not_for_openai() -> None:
+    request = asked(QUESTION, CLAUDES, OPENAIS, QUESTION, store=False)
+    before = orjson.dumps(request.body)
+    rendered = CODEC.render(request, ModelTarget("theirs", None))
+    assert orjson.loads(rendered.body) == {
+        "model": "theirs",
+        "input": [QUESTION, OPENAIS, QUESTION],
+        "store": False,
+    }
+    assert orjson.dumps(request.body) == before, "the request is shared by all attempts"
+
+
+@pytest.mark.parametrize(
+    "item",
+    [OPENAIS, QUESTION, CLAUDES | {"type": "message"}, CLAUDES | {"encrypted_content": 5}, "x"],
+    ids=["OpenAI's own", "a text", "no reasoning", "a number", "no item"],
+)
+def test_all_else_passes_byte_for_byte(item: Any) -> None:
+    request = asked(item)
+    assert CODEC.render(request, ModelTarget("m", None)).body == request.raw
 
 
 @pytest.mark.parametrize(
