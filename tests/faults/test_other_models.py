@@ -46,7 +46,8 @@ async def test_A7_model_in_another_case(tmp_path: Path, path: str, name: str) ->
 
 
 @pytest.mark.parametrize(
-    "name", ["models", "fallbacks", "context_window_fallbacks", "content_policy_fallbacks"]
+    "name",
+    ["models", "Models", "fallbacks", "context_window_fallbacks", "content_policy_fallbacks"],
 )
 @pytest.mark.parametrize("path", BODIES)
 async def test_A7_models_to_fall_back_to(tmp_path: Path, path: str, name: str) -> None:

@@ -23,8 +23,8 @@ def check_other_models(principal: Principal, body: Mapping[str, Any]) -> None:
     """Raises PermissionDenied."""
     if not principal.allowed_models:
         return
-    for name in INSTEAD:
-        if body.get(name):
+    for name, value in body.items():
+        if value and name.lower() in INSTEAD:  # as Go's decoder takes names
             raise PermissionDenied(
                 f"This API key may use certain models only, and '{name}' may name others.",
                 param=name,
