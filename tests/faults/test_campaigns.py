@@ -76,12 +76,17 @@ class Found:
 def marked(pair: Pair, number: int, *, stream: bool) -> bytes:
     """A request that the provider can tell from others."""
     raw_head, _, body = pair.request(stream=stream).partition(b"\r\n\r\n")
-    asked = json.loads(body) | {"user": f"#{number}#"}
+    asked = json.loads(body) | {"user": mark_of(number)}
     if pair.api.path == "/messages":
-        asked = json.loads(body) | {"metadata": {"user_id": f"#{number}#"}}
+        asked = json.loads(body) | {"metadata": {"user_id": mark_of(number)}}
     body = json.dumps(asked).encode()
     lines = [line for line in raw_head.split(b"\r\n") if not line.startswith(b"content-length")]
     return b"\r\n".join([*lines, b"content-length: %d" % len(body), b"", b""]) + body
+
+
+def mark_of(number: int) -> str:
+    """Of an id's characters alone: what holds others is hashed on some ways."""
+    return f"number-{number}-"
 
 
 def slowly(pair: Pair) -> Callable[[scripts.Request], Any]:
@@ -108,7 +113,7 @@ async def cancel(stand: Stand, pair: Pair, number: int, rng: random.Random, foun
         await asyncio.sleep(wait_s)
     left_s = time.monotonic()
     leave(wire)
-    mark = f"#{number}#".encode()
+    mark = mark_of(number).encode()
     while time.monotonic() - left_s < 0.25:  # it may get there yet, if it was sent at all
         if asked := next((r for r in stand.provider.requests if mark in r.body), None):
             await asked.peer.closed()
@@ -164,6 +169,7 @@ FAULT_SHARE = 0.2
 
 
 def provider_faults(pair: Pair) -> dict[str, Any]:
+    """By names that are ids of users: one of other characters is hashed on some ways."""
     refused = {"error": {"message": "no", "type": "x"}}
     begun = [head(content_type=SSE), *map(chunk, pair.events()[:3])]
     return {
@@ -173,13 +179,13 @@ def provider_faults(pair: Pair) -> dict[str, Any]:
         "400": json_reply(refused, status=400),
         "reset": [scripts.reset()],
         "closed": [scripts.close()],
-        "half a head": [b"HTTP/1.1 200 OK\r\ncont", scripts.close()],
+        "half-a-head": [b"HTTP/1.1 200 OK\r\ncont", scripts.close()],
         "cut": [pair.whole()[:-9], scripts.reset()],
-        "cut stream": [*begun, scripts.reset()],
-        "stream without an end": [*begun, scripts.LAST_CHUNK],
+        "cut-stream": [*begun, scripts.reset()],
+        "stream-without-an-end": [*begun, scripts.LAST_CHUNK],
         "page": scripts.reply(b"<html>", content_type="text/html"),
-        "not http": [b"220 smtp.example ESMTP\r\n\r\n", scripts.close()],
-        "garbage after the end": pair.whole() + b"garbage\r\n",
+        "not-http": [b"220 smtp.example ESMTP\r\n\r\n", scripts.close()],
+        "garbage-after-the-end": pair.whole() + b"garbage\r\n",
     }
 
 

@@ -34,8 +34,11 @@ FIELDS: Final[Mapping[str, Field]] = {
         "json_schema -> output_config.format (4.5 on), else a forced tool, as for json_object"
     ),
     "reasoning_effort": carried("output_config.effort and adaptive thinking (4.6 on) or a budget"),
-    "user": carried("metadata.user_id"),
-    "safety_identifier": carried("metadata.user_id; wins over user, which it replaces at OpenAI"),
+    "user": carried(
+        "metadata.user_id; its SHA-256 where that may be a name, an address or a telephone number, "
+        "which are refused there"
+    ),
+    "safety_identifier": carried("like user, over which it wins and which it replaces at OpenAI"),
     "service_tier": carried("auto, priority, fast, scale -> auto; default, flex -> standard_only"),
     "thinking": carried("Anthropic's own field, as it is; wins over reasoning_effort"),
     "top_k": carried("Anthropic's own field, where the model takes sampling parameters"),

@@ -17,6 +17,7 @@ from runestone_sidecar.upstream.dialects.anthropic_thinking import thinking_of
 from runestone_sidecar.upstream.dialects.anthropic_tools import tooling_of
 from runestone_sidecar.upstream.dialects.base import ModelTarget, Request, Untranslatable
 from runestone_sidecar.upstream.dialects.fields import check_fields
+from runestone_sidecar.upstream.dialects.user_id import user_id_of
 
 _DEFAULT_MAX_TOKENS: Final = 4_096
 _DEFAULT_SAMPLING: Final = 1  # of both temperature and top_p, at both providers
@@ -122,7 +123,8 @@ def _metadata(body: Mapping[str, Any]) -> dict[str, str]:
             continue
         if not isinstance(user, str):
             raise Untranslatable("This must be a string.", param=name)
-        return {"user_id": user}
+        if user:
+            return {"user_id": user_id_of(user)}
     return {}
 
 

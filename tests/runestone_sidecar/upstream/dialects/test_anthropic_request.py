@@ -1,5 +1,6 @@
 """Requests to the Messages API: golden transcripts, refusals, and totality over any JSON."""
 
+import hashlib
 import json
 from collections.abc import Iterable
 from pathlib import Path
@@ -241,6 +242,31 @@ def test_numbers_in_arguments_are_not_rounded() -> None:
     arguments = '{"n": 123456789012345678901234567890, "x": 1.10}'
     call = {"name": "f", "arguments": arguments}
     assert arguments.encode() in render_bytes({"messages": calling(function=call)})
+
+
+UUID = "550e8400-e29b-41d4-a716-446655440000"
+
+
+@pytest.mark.parametrize("name", ["user", "safety_identifier"])
+@pytest.mark.parametrize("user", ["42", "user_1-A", UUID, "x" * 64])
+def test_a_users_id_is_carried(name: str, user: str) -> None:
+    assert render({"messages": HELLO, name: user})["metadata"] == {"user_id": user}
+
+
+PEOPLE = ["a@example.com", "+1 555 123 4567", "555-123-4567", "5551234567", "Ann Lee", "x" * 65]
+
+
+@pytest.mark.parametrize("name", ["user", "safety_identifier"])
+@pytest.mark.parametrize("user", PEOPLE)
+def test_who_a_user_is_is_carried_as_a_hash(name: str, user: str) -> None:
+    hashed = hashlib.sha256(user.encode()).hexdigest()
+    assert render({"messages": HELLO, name: user})["metadata"] == {"user_id": hashed}
+
+
+def test_no_user_is_no_id() -> None:
+    assert "metadata" not in render({"messages": HELLO, "user": ""})
+    both = {"safety_identifier": "", "user": "u"}
+    assert render({"messages": HELLO, **both})["metadata"] == {"user_id": "u"}
 
 
 JSON = st.recursive(
