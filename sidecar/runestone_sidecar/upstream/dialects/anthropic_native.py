@@ -1,4 +1,7 @@
-"""Anthropic's Messages API to a provider that speaks it: bytes pass unchanged, a tap looks on."""
+"""Anthropic's Messages API to a provider that speaks it: bytes pass unchanged, a tap looks on.
+
+But for what the gateway itself had to make up in a reply of another provider's.
+"""
 
 import re
 from typing import Any, Final
@@ -6,6 +9,7 @@ from typing import Any, Final
 import orjson
 
 from runestone_sidecar.upstream.dialects.anthropic_reply import TokenCounts
+from runestone_sidecar.upstream.dialects.anthropic_unsigned import without_unsigned
 from runestone_sidecar.upstream.dialects.base import (
     BadReply,
     ModelTarget,
@@ -32,7 +36,8 @@ _tells: Final = re.compile(rb'"type" *: *"(?:message_|error")|"error" *: *["{]')
 
 class Messages:
     def render(self, request: Request, target: ModelTarget) -> Rendered:
-        return Rendered(PATH, body_with_model(request, target), headers_of(request))
+        signed = without_unsigned(request)
+        return Rendered(PATH, body_with_model(signed, target), headers_of(request))
 
     def read(self, request: Request, body: bytes) -> Reply:
         reply = _decoded(body)
@@ -46,7 +51,8 @@ class Messages:
 
 class CountTokens:
     def render(self, request: Request, target: ModelTarget) -> Rendered:
-        return Rendered(_COUNT_PATH, body_with_model(request, target), headers_of(request))
+        signed = without_unsigned(request)
+        return Rendered(_COUNT_PATH, body_with_model(signed, target), headers_of(request))
 
     def read(self, request: Request, body: bytes) -> Reply:
         if type(_decoded(body).get("input_tokens")) is not int:
