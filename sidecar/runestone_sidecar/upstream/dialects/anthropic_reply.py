@@ -128,6 +128,7 @@ def _message(content: list[Any], *, ours: bool) -> dict[str, Any]:
     texts: list[str] = []
     thinking: list[dict[str, Any]] = []
     calls: list[dict[str, Any]] = []
+    is_answered = False
     for block in content:
         match block:
             case {"type": "text", "text": str() as text}:
@@ -140,7 +141,9 @@ def _message(content: list[Any], *, ours: bool) -> dict[str, Any]:
             case {"type": "tool_use", "name": name, "input": dict() as arguments} if (
                 ours and name == ANSWER_TOOL
             ):
-                texts.append(orjson.dumps(arguments).decode())
+                if not is_answered:  # two of them are no JSON
+                    texts.append(orjson.dumps(arguments).decode())
+                is_answered = True
             case {"type": "tool_use", "id": str(), "name": str(), "input": dict()}:
                 calls.append(_tool_call(block))
             case {"type": "text" | "thinking" | "redacted_thinking" | "tool_use"}:

@@ -49,6 +49,7 @@ class AnthropicStream:
         "_end",
         "_head",
         "_inputs",
+        "_is_answered",
         "_is_finished",
         "_ours",
         "_parser",
@@ -75,6 +76,7 @@ class AnthropicStream:
         self._thoughts: dict[int, bytes] = {}
         self._calls = 0
         self._thought_count = 0
+        self._is_answered = False
         self._is_finished = False
         # The parts that chunks share, from the message's start on: up to the choices, up to a
         # delta's fields, up to a text, and what follows the delta's fields.
@@ -164,6 +166,9 @@ class AnthropicStream:
     def _start_input(self, index: int, block: _Event) -> bytes:
         name, given = block["name"], block.get("input")
         if self._ours and name == ANSWER_TOOL:
+            if self._is_answered:
+                return b""  # two of them are no JSON
+            self._is_answered = True
             opening = b""
             self._inputs[index] = _Input(self._content, self._end)
         else:

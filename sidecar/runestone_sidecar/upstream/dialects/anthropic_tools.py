@@ -161,8 +161,10 @@ def _with_answer_tool(tooling: Tooling, schema: Block | None, description: str |
         "description": description or _ANSWER_DESCRIPTION,
         "input_schema": {"type": "object", **schema},
     }
+    choice: Block
     if tooling.tools and (tooling.choice is None or tooling.choice["type"] == "auto"):
-        choice = {"type": "any"}  # one of the client's tools, or the answer
+        choice = {"type": "any"}  # some of the client's tools, or the answer
     else:
-        choice = {"type": "tool", "name": ANSWER_TOOL}
+        # Or a model may call it more than once.
+        choice = {"type": "tool", "name": ANSWER_TOOL, "disable_parallel_tool_use": True}
     return replace(tooling, tools=[*tooling.tools, answer], choice=choice)
