@@ -40,7 +40,10 @@ FIELDS: Final[Mapping[str, Field]] = {
     ),
     "safety_identifier": carried("like user, over which it wins and which it replaces at OpenAI"),
     "service_tier": carried("auto, priority, fast, scale -> auto; default, flex -> standard_only"),
-    "thinking": carried("Anthropic's own field, as it is; wins over reasoning_effort"),
+    "thinking": carried(
+        "Anthropic's own field, as it is; wins over reasoning_effort; either gives way to a forced "
+        "tool"
+    ),
     "top_k": carried("Anthropic's own field, where the model takes sampling parameters"),
     "cache_control": carried("Anthropic's own field, as it is"),
     "frequency_penalty": dropped("no counterpart; tunes the style only"),

@@ -1,4 +1,4 @@
-"""How hard a Claude model is to think, from OpenAI's `reasoning_effort`.
+"""How hard a Claude model is to think, from OpenAI's `reasoning_effort` or its own `thinking`.
 
 The tables are the documentation. A hint gives way to a demand: where a tool call is forced, or the
 conversation lacks what thinking would need, the model does not think.
@@ -62,7 +62,9 @@ def thinking_of(
     if own is not None:
         if not isinstance(own, dict):
             raise Untranslatable("This must be an object.", param="thinking")
-        return ThinkingPlan(own)
+        plan = ThinkingPlan(own)
+        if not (plan.is_on and forces_a_call):
+            return plan
     match generation.thinking:
         case Thinking.ADAPTIVE:
             return _adaptive(effort, generation, forces_a_call=forces_a_call)

@@ -77,6 +77,7 @@ def asking(schema: Any) -> dict[str, Any]:
 
 
 TOOL = {"type": "function", "function": {"name": "f"}}
+SCHEMA = {"type": "object", "properties": {"a": {"type": "integer"}}}
 # id -> (the fields of the request, the param that the refusal names)
 REFUSALS: dict[str, tuple[dict[str, Any], str]] = {
     "no messages": ({"messages": []}, "messages"),
@@ -242,6 +243,22 @@ def test_numbers_in_arguments_are_not_rounded() -> None:
     arguments = '{"n": 123456789012345678901234567890, "x": 1.10}'
     call = {"name": "f", "arguments": arguments}
     assert arguments.encode() in render_bytes({"messages": calling(function=call)})
+
+
+FORCING: dict[str, tuple[str, dict[str, Any]]] = {
+    "json_schema": ("claude-3-7-sonnet-20250219", {"response_format": asking(SCHEMA)}),
+    "json_object": ("claude-haiku-4-5", {"response_format": {"type": "json_object"}}),
+    "a required tool": ("claude-haiku-4-5", {"tools": [TOOL], "tool_choice": "required"}),
+}
+
+
+@pytest.mark.parametrize(("upstream", "fields"), FORCING.values(), ids=FORCING)
+def test_a_forced_tool_is_not_thought_about(upstream: str, fields: dict[str, Any]) -> None:
+    thinking = {"type": "enabled", "budget_tokens": 2_000}
+    body = render({"messages": HELLO, "thinking": thinking, "temperature": 0, **fields}, upstream)
+    assert "thinking" not in body
+    assert body["tool_choice"]["type"] in ("tool", "any")
+    assert body["temperature"] == 0, "taken by a model that does not think"
 
 
 UUID = "550e8400-e29b-41d4-a716-446655440000"

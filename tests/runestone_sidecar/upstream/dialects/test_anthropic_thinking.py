@@ -58,6 +58,31 @@ def test_no_model_is_asked_for_what_it_refuses(model: str, effort: str, forced: 
             assert asked.is_on
 
 
+OWN = [{"type": "enabled", "budget_tokens": 2_000}, {"type": "adaptive"}]
+
+
+def own_plan(model: str, forced: bool, **body: Any) -> ThinkingPlan:
+    return thinking_of(body, generation_of(model), TURNS, max_tokens=100_000, forces_a_call=forced)
+
+
+@pytest.mark.parametrize("effort", [None, "high"], ids=["alone", "with an effort"])
+@pytest.mark.parametrize("own", OWN, ids=["budget", "adaptive"])
+@pytest.mark.parametrize("model", MODELS)
+def test_a_clients_own_way_of_thinking_gives_way_to_a_forced_tool(
+    model: str, own: dict[str, Any], effort: str | None
+) -> None:
+    assert own_plan(model, False, thinking=own, reasoning_effort=effort) == ThinkingPlan(own)
+    forced = own_plan(model, True, thinking=own, reasoning_effort=effort)
+    assert not forced.is_on
+    assert forced == own_plan(model, True, reasoning_effort=effort)
+
+
+@pytest.mark.parametrize("kind", ["disabled", "between_tools"])
+def test_what_turns_thinking_off_is_sent_with_a_forced_tool(kind: str) -> None:
+    own = {"type": kind}
+    assert own_plan("claude-opus-5", True, thinking=own) == ThinkingPlan(own)
+
+
 @pytest.mark.parametrize("effort", EFFORTS)
 def test_an_effort_keeps_its_name_where_it_can(effort: str) -> None:
     level = {"none": None, "minimal": "low"}.get(effort, effort)
