@@ -11,6 +11,7 @@ import orjson
 
 from runestone_sidecar.upstream.dialects.anthropic_tools import ANSWER_TOOL, defines_answer_tool
 from runestone_sidecar.upstream.dialects.base import MAX_TOKENS, BadReply, Reply, Request, Usage
+from runestone_sidecar.upstream.dialects.exact_json import encoded, exactly_decoded
 
 FINISH_REASONS: Final = {
     "end_turn": "stop",
@@ -21,6 +22,7 @@ FINISH_REASONS: Final = {
     "pause_turn": "length",  # the turn is not over, as with the next
     "model_context_window_exceeded": "length",
 }
+_CALL: Final = b'"tool_use"'
 
 
 def finish_reason(stop_reason: Any, *, has_tool_calls: bool) -> str:
@@ -83,7 +85,8 @@ class TokenCounts:
 def read_message(request: Request, body: bytes) -> Reply:
     """Raises BadReply."""
     try:
-        reply = orjson.loads(body)
+        # Only the input of a call has numbers that are not ours to round.
+        reply = exactly_decoded(body) if _CALL in body else orjson.loads(body)
     except orjson.JSONDecodeError:
         raise BadReply("the reply is not JSON") from None
     content = reply.get("content") if isinstance(reply, dict) else None
@@ -109,7 +112,7 @@ def read_message(request: Request, body: bytes) -> Reply:
         "choices": [choice],
         "usage": counts.openai_usage(),
     }
-    return Reply(body=orjson.dumps(completion), usage=counts.usage)
+    return Reply(body=encoded(completion), usage=counts.usage)
 
 
 def reply_id(identifier: Any, request: Request) -> str:
@@ -142,7 +145,7 @@ def _message(content: list[Any], *, ours: bool) -> dict[str, Any]:
                 ours and name == ANSWER_TOOL
             ):
                 if not is_answered:  # two of them are no JSON
-                    texts.append(orjson.dumps(arguments).decode())
+                    texts.append(encoded(arguments).decode())
                 is_answered = True
             case {"type": "tool_use", "id": str(), "name": str(), "input": dict()}:
                 calls.append(_tool_call(block))
@@ -160,7 +163,7 @@ def _message(content: list[Any], *, ours: bool) -> dict[str, Any]:
 
 
 def _tool_call(block: dict[str, Any]) -> dict[str, Any]:
-    arguments = orjson.dumps(block["input"]).decode()
+    arguments = encoded(block["input"]).decode()
     function = {"name": block["name"], "arguments": arguments}
     return {"id": block["id"], "type": "function", "function": function}
 

@@ -1,5 +1,6 @@
 """Whole replies of the Messages API: golden transcripts, and what is no reply."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -92,6 +93,49 @@ def test_fault_c20_what_is_no_reply(body: bytes) -> None:
     with pytest.raises(BadReply) as caught:
         Anthropic().chat.read(REQUEST, body)
     assert "secret" not in str(caught.value)
+
+
+NUMBERS = {
+    "of 64 bits": "[18446744073709551615,-9223372036854775808]",
+    "beyond": '[123456789012345678901234567890,-9223372036854775809,{"x":18446744073709551616}]',
+    "beside others": r'[123456789012345678901234567890,1.5,1e+300,"\u00e9\ud83d\ude00"]',
+    "in a string": '["123456789012345678901234567890"]',
+}
+
+
+def calling(name: str, given: bytes) -> bytes:
+    body = orjson.dumps(WHOLE | {"content": [{"type": "tool_use", "id": "t", "name": name}]})
+    return body.replace(b'"name":', b'"input":' + given + b',"name":')
+
+
+def arguments_of(reply: bytes) -> Any:
+    message = orjson.loads(reply)["choices"][0]["message"]
+    calls = message.get("tool_calls")
+    return json.loads(calls[0]["function"]["arguments"] if calls else message["content"])
+
+
+@pytest.mark.parametrize("name", ["f", "runestone_answer"])
+@pytest.mark.parametrize("numbers", NUMBERS.values(), ids=NUMBERS)
+def test_whole_numbers_are_not_rounded(numbers: str, name: str) -> None:
+    reply = Anthropic().chat.read(REQUEST, calling(name, b'{"n":%b}' % numbers.encode()))
+    assert arguments_of(reply.body) == {"n": json.loads(numbers)}
+
+
+def nested(levels: int) -> bytes:
+    return b'{"x":' * levels + b"12345678901234567890" + b"}" * levels
+
+
+def test_nesting_is_carried_as_far_as_it_goes() -> None:
+    reply = Anthropic().chat.read(REQUEST, calling("f", nested(400)))
+    assert arguments_of(reply.body) == json.loads(nested(400))
+
+
+@pytest.mark.parametrize(
+    "given", [b'{"x":%b}' % (b"1" * 5_000), nested(1_000)], ids=["many digits", "many levels"]
+)
+def test_fault_c20_an_input_beyond_reason(given: bytes) -> None:
+    with pytest.raises(BadReply):
+        Anthropic().chat.read(REQUEST, calling("f", given))
 
 
 def test_an_unsigned_thought_is_not_sent_back() -> None:
