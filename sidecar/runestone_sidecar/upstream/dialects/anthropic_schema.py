@@ -5,6 +5,7 @@ SDKs do it: the model still reads it. Where fitting would change which shape an 
 the model's choice, recursion, anything at all), there is no fitting schema.
 """
 
+from collections.abc import Set
 from typing import Any, Final
 
 import orjson
@@ -12,7 +13,10 @@ import orjson
 Schema = dict[str, Any]
 
 _MAX_DEPTH: Final = 64
-_ANNOTATIONS: Final = frozenset({"$schema", "$id", "$comment"})
+_IGNORED: Final = frozenset({"$schema", "$id", "$comment"})
+_ANNOTATIONS: Final = frozenset(
+    {"title", "description", "default", "examples", "deprecated", "readOnly", "writeOnly"}
+)
 _PLAIN: Final = ("type", "title", "required", "const", "enum")
 _DEFINITIONS: Final = ("$defs", "definitions")
 _FORMATS: Final = frozenset(
@@ -37,7 +41,7 @@ def fitted_schema(schema: Schema) -> Schema | None:
 def _fitted(schema: Any, *, depth: int) -> Schema:
     if not isinstance(schema, dict) or depth > _MAX_DEPTH:
         raise _NoFitError
-    rest = {key: value for key, value in schema.items() if key not in _ANNOTATIONS}
+    rest = _without_single_all_of(schema)
     fitted: Schema = {}
     for key in _DEFINITIONS:
         if key in rest:
@@ -61,6 +65,26 @@ def _fitted(schema: Any, *, depth: int) -> Schema:
     return fitted
 
 
+def _without_single_all_of(schema: Schema) -> Schema:
+    """An `allOf` of one schema is that schema: older pydantic writes a described reference so."""
+    rest = _without(_IGNORED, schema)
+    while True:
+        match rest.get("allOf"):
+            case [dict() as single]:
+                own, single = _without({"allOf"}, rest), _without(_IGNORED, single)
+            case _:
+                return rest
+        if "$ref" in single and own.keys() - _ANNOTATIONS - set(_DEFINITIONS):
+            raise _NoFitError  # nothing that counts may stand beside a reference
+        if any(own[key] != single[key] for key in own.keys() & single.keys() - _ANNOTATIONS):
+            return rest  # both count
+        rest = single | own
+
+
+def _without(keys: Set[str], schema: Schema) -> Schema:
+    return {key: value for key, value in schema.items() if key not in keys}
+
+
 def _fitted_values(schemas: Any, *, depth: int) -> Schema:
     if not isinstance(schemas, dict):
         raise _NoFitError
@@ -74,6 +98,8 @@ def _fit_combinations(rest: Schema, fitted: Schema, *, depth: int) -> None:
             if not isinstance(variants, list):
                 raise _NoFitError
             fitted[as_key] = [_fitted(variant, depth=depth + 1) for variant in variants]
+    if _references(fitted.get("allOf")):
+        raise _NoFitError  # outside the subset
 
 
 def _fit_object(rest: Schema, fitted: Schema, *, depth: int) -> None:

@@ -124,6 +124,51 @@ def test_what_has_no_fit(schema: Any) -> None:
     assert fitted_schema(schema) is None
 
 
+TO_A: dict[str, Any] = {"allOf": [REFERENCE]}
+NAMED = {"title": "Home", "description": "Where", "default": None}
+DEFINED = {"$defs": {"a": LEAF}}
+SINGLES: dict[str, tuple[Any, Any]] = {
+    "a reference": (TO_A, REFERENCE),
+    "a described one, as of pydantic 1": (NAMED | TO_A, REFERENCE),
+    "within itself": ({"description": "D", "allOf": [{"title": "T", **TO_A}]}, REFERENCE),
+    "described": ({"description": "D", "allOf": [STRING]}, STRING | {"description": "D"}),
+    "described twice": (
+        {"description": "D", "allOf": [STRING | {"description": "E", "$comment": "C"}]},
+        STRING | {"description": "D"},
+    ),
+    "said twice": ({"type": "string", "allOf": [STRING]}, STRING),
+    "of other keys": ({"type": "object", "allOf": [{"properties": {"x": STRING}}]}, LEAF),
+    "of the same keys": (
+        LEAF | {"allOf": [object_of(y=STRING)]},
+        LEAF | {"allOf": [object_of(y=STRING)]},
+    ),
+    "of two": ({"allOf": [STRING, {"enum": ["a"]}]}, {"allOf": [STRING, {"enum": ["a"]}]}),
+}
+
+
+@pytest.mark.parametrize(("schema", "fitted"), SINGLES.values(), ids=SINGLES)
+def test_a_single_all_of_is_its_schema(schema: Any, fitted: Any) -> None:
+    whole = object_of(p=schema) | DEFINED
+    assert fitted_schema(whole) == object_of(p=fitted) | DEFINED
+
+
+def test_a_single_all_of_at_the_root_is_its_schema() -> None:
+    assert fitted_schema(TO_A | DEFINED) == REFERENCE | DEFINED
+
+
+NO_ALL_OF: dict[str, Any] = {
+    "several with a reference": {"allOf": [REFERENCE, {"type": "object", "properties": {}}]},
+    "a reference within": {"allOf": [STRING, object_of(x=REFERENCE)]},
+    "a reference and more": TO_A | LEAF,
+    "a reference within one": LEAF | {"allOf": [object_of(y=REFERENCE)]},
+}
+
+
+@pytest.mark.parametrize("schema", NO_ALL_OF.values(), ids=NO_ALL_OF)
+def test_all_of_with_a_reference_has_no_fit(schema: Any) -> None:
+    assert fitted_schema(object_of(p=schema) | DEFINED) is None
+
+
 def test_depth_is_bounded() -> None:
     schema: Any = STRING
     for _ in range(500):
@@ -144,6 +189,7 @@ SCHEMAS = st.recursive(
         st.dictionaries(st.sampled_from("pq"), inner).map(lambda p: object_of(**p))
         | inner.map(lambda items: {"type": "array", "items": items, "maxItems": 3})
         | st.lists(inner).map(lambda variants: {"oneOf": variants})
+        | st.lists(inner).map(lambda variants: {"allOf": variants, "title": "T"})
     ),
     max_leaves=6,
 )
