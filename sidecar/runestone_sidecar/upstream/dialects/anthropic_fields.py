@@ -13,7 +13,10 @@ from runestone_sidecar.upstream.dialects.fields import Field, carried, dropped, 
 
 FIELDS: Final[Mapping[str, Field]] = {
     "model": carried("the provider's name for it"),
-    "messages": carried("system and developer messages become `system`, in order"),
+    "messages": carried(
+        "system and developer messages become `system`, in order; a user's last that shows nothing "
+        "is refused where the model would go on with its own"
+    ),
     "max_tokens": carried("as max_completion_tokens, which wins"),
     "max_completion_tokens": carried(
         "max_tokens, at most the model's limit; that limit, else 4096, where none was sent"

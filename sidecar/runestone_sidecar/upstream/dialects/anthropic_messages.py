@@ -42,7 +42,9 @@ def conversation(messages: Any) -> tuple[list[Block], list[Turn]]:
         system = []
     if not turns:
         raise Untranslatable("The messages have no content.", param="messages")
-    _trim_prefill(turns[-1])
+    if turns[-1]["role"] == "assistant":
+        _check_prefill(messages)
+        _trim_prefill(turns[-1])
     return system, turns
 
 
@@ -87,9 +89,20 @@ def _add(turns: list[Turn], role: str, blocks: list[Block]) -> None:
         turns.append({"role": role, "content": list(blocks)})
 
 
+def _check_prefill(messages: list[Block]) -> None:
+    """A reply is to be continued only where nobody spoke after it, be it to say nothing."""
+    for position in reversed(range(len(messages))):
+        message = messages[position]
+        if message["role"] == "user":
+            refusal = "The last message of a user must show something for this model."
+            raise Untranslatable(refusal, param=f"messages[{position}].content")
+        if message["role"] == "assistant" and _assistant(message):
+            return
+
+
 def _trim_prefill(last: Turn) -> None:
     """A reply to be continued may not end in white space."""
-    if last["role"] == "assistant" and last["content"][-1]["type"] == "text":
+    if last["content"][-1]["type"] == "text":
         block = last["content"][-1]
         last["content"][-1] = {**block, "text": block["text"].rstrip()}
 

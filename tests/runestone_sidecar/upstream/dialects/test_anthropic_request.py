@@ -342,7 +342,10 @@ def test_every_visible_text_arrives_in_order(turns: list[tuple[str, str]]) -> No
     try:
         body = render({"messages": messages})
     except Untranslatable:
-        assert not any(text.strip() for _, text in turns)
+        said = [(role, text.strip()) for role, text in turns if role in ("user", "assistant")]
+        while said and said[-1] == ("assistant", ""):
+            said.pop()
+        assert (said and said[-1] == ("user", "")) or not any(text.strip() for _, text in turns)
         return
     roles = [turn["role"] for turn in body["messages"]]
     assert all(a != b for a, b in zip(roles, roles[1:], strict=False))
