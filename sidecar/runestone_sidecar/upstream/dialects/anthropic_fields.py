@@ -19,7 +19,8 @@ FIELDS: Final[Mapping[str, Field]] = {
     ),
     "max_tokens": carried("as max_completion_tokens, which wins"),
     "max_completion_tokens": carried(
-        "max_tokens, at most the model's limit; that limit, else 4096, where none was sent"
+        "max_tokens, at most the model's limit; where none was sent, that limit, else 4096 and "
+        "what `thinking` may spend"
     ),
     "stream": carried("as it is"),
     "stream_options": carried("include_usage is ours to do; the rest asks for nothing here"),

@@ -13,7 +13,7 @@ from runestone_sidecar.upstream.dialects.anthropic_messages import (
     tool_names,
 )
 from runestone_sidecar.upstream.dialects.anthropic_models import Sampling, generation_of
-from runestone_sidecar.upstream.dialects.anthropic_thinking import thinking_of
+from runestone_sidecar.upstream.dialects.anthropic_thinking import budget_of, thinking_of
 from runestone_sidecar.upstream.dialects.anthropic_tools import tooling_of
 from runestone_sidecar.upstream.dialects.base import ModelTarget, Request, Untranslatable
 from runestone_sidecar.upstream.dialects.fields import check_fields
@@ -76,7 +76,8 @@ def _max_tokens(body: Mapping[str, Any], target: ModelTarget) -> int:
         if not isinstance(value, int) or isinstance(value, bool) or value < 1:
             raise Untranslatable("This must be a positive integer.", param=name)
         return value if limit is None else min(value, limit)
-    return limit or _DEFAULT_MAX_TOKENS
+    # Thinking counts as well, and its budget must be less.
+    return limit or _DEFAULT_MAX_TOKENS + budget_of(body)
 
 
 def _system(blocks: list[Block]) -> str | list[Block]:

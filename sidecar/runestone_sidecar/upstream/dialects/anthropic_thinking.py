@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from runestone_sidecar.upstream.dialects.anthropic_messages import Turn, lacks_thinking
 from runestone_sidecar.upstream.dialects.anthropic_models import Generation, Thinking, ThinkingOff
-from runestone_sidecar.upstream.dialects.base import Untranslatable
+from runestone_sidecar.upstream.dialects.base import MAX_TOKENS, Untranslatable
 
 # reasoning_effort -> `output_config.effort`: the first of these that the model knows
 EFFORTS: Final[Mapping[str, tuple[str, ...]]] = {
@@ -72,6 +72,14 @@ def thinking_of(
             return _budget(effort, turns, max_tokens)
         case _:
             return ThinkingPlan()
+
+
+def budget_of(body: Mapping[str, Any]) -> int:
+    """The tokens that the client itself lets the model think."""
+    match body.get("thinking"):
+        case {"type": "enabled", "budget_tokens": int() as budget} if 0 < budget < MAX_TOKENS:
+            return budget
+    return 0
 
 
 def _adaptive(effort: str | None, generation: Generation, *, forces_a_call: bool) -> ThinkingPlan:

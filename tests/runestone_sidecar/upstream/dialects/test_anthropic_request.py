@@ -24,11 +24,13 @@ SAMPLING = {"temperature", "top_p", "top_k"}
 HELLO = [{"role": "user", "content": "Hello"}]
 
 
-def render_bytes(body: dict[str, Any], upstream: str = "claude-sonnet-4-5") -> bytes:
+def render_bytes(
+    body: dict[str, Any], upstream: str = "claude-sonnet-4-5", limit: int | None = None
+) -> bytes:
     request = Request(
         body=body, model="m", stream=bool(body.get("stream")), request_id="r", created_s=1
     )
-    return Anthropic().chat.render(request, ModelTarget(upstream, None)).body
+    return Anthropic().chat.render(request, ModelTarget(upstream, limit)).body
 
 
 def render(body: dict[str, Any], upstream: str = "claude-sonnet-4-5") -> Any:
@@ -259,6 +261,31 @@ def test_a_forced_tool_is_not_thought_about(upstream: str, fields: dict[str, Any
     assert "thinking" not in body
     assert body["tool_choice"]["type"] in ("tool", "any")
     assert body["temperature"] == 0, "taken by a model that does not think"
+
+
+# id -> (the client's fields, the model's limit, the max_tokens that is sent)
+ROOMS: dict[str, tuple[dict[str, Any], int | None, int]] = {
+    "no limit": ({}, None, 12_096),
+    "a limit": ({}, 20_000, 20_000),
+    "the client's own": ({"max_tokens": 9_000}, None, 9_000),
+    "too little of its own": ({"max_tokens": 5_000}, None, 5_000),
+    "no thinking": ({"thinking": {"type": "disabled"}}, None, 4_096),
+    "adaptive": ({"thinking": {"type": "adaptive"}}, None, 4_096),
+    "no number": ({"thinking": {"type": "enabled", "budget_tokens": "many"}}, None, 4_096),
+    "less than none": ({"thinking": {"type": "enabled", "budget_tokens": -9_000}}, None, 4_096),
+    "too many": ({"thinking": {"type": "enabled", "budget_tokens": 1 << 62}}, None, 4_096),
+}
+
+
+@pytest.mark.parametrize(("fields", "limit", "max_tokens"), ROOMS.values(), ids=ROOMS)
+def test_a_budget_has_room_where_the_client_named_none(
+    fields: dict[str, Any], limit: int | None, max_tokens: int
+) -> None:
+    thinking = {"type": "enabled", "budget_tokens": 8_000}
+    body = orjson.loads(
+        render_bytes({"messages": HELLO, "thinking": thinking} | fields, limit=limit)
+    )
+    assert body["max_tokens"] == max_tokens
 
 
 UUID = "550e8400-e29b-41d4-a716-446655440000"
