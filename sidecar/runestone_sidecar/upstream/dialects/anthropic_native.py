@@ -20,6 +20,7 @@ from runestone_sidecar.upstream.dialects.base import (
     StreamReader,
     Usage,
 )
+from runestone_sidecar.upstream.dialects.exact_json import decoded
 from runestone_sidecar.upstream.dialects.provider_error import error_of, judges_request
 from runestone_sidecar.upstream.dialects.splice import body_with_model
 from runestone_sidecar.upstream.dialects.tap import EVENT_ENDS, check_head
@@ -150,7 +151,7 @@ class MessagesTap:
 
 def _decoded(data: bytes) -> dict[str, Any]:
     try:
-        document = orjson.loads(data)
+        document = decoded(data)
     except orjson.JSONDecodeError:
         raise BadReply("what came is not JSON") from None
     if not isinstance(document, dict):

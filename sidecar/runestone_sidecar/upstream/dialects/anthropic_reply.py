@@ -11,7 +11,7 @@ import orjson
 
 from runestone_sidecar.upstream.dialects.anthropic_tools import ANSWER_TOOL, defines_answer_tool
 from runestone_sidecar.upstream.dialects.base import MAX_TOKENS, BadReply, Reply, Request, Usage
-from runestone_sidecar.upstream.dialects.exact_json import encoded, exactly_decoded
+from runestone_sidecar.upstream.dialects.exact_json import decoded, encoded, exactly_decoded
 
 FINISH_REASONS: Final = {
     "end_turn": "stop",
@@ -86,7 +86,7 @@ def read_message(request: Request, body: bytes) -> Reply:
     """Raises BadReply."""
     try:
         # Only the input of a call has numbers that are not ours to round.
-        reply = exactly_decoded(body) if _CALL in body else orjson.loads(body)
+        reply = exactly_decoded(body) if _CALL in body else decoded(body)
     except orjson.JSONDecodeError:
         raise BadReply("the reply is not JSON") from None
     content = reply.get("content") if isinstance(reply, dict) else None

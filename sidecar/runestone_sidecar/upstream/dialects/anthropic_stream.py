@@ -18,6 +18,7 @@ from runestone_sidecar.upstream.dialects.anthropic_reply import (
 )
 from runestone_sidecar.upstream.dialects.anthropic_tools import ANSWER_TOOL, defines_answer_tool
 from runestone_sidecar.upstream.dialects.base import BadReply, ProviderError, Request, Usage
+from runestone_sidecar.upstream.dialects.exact_json import with_whole_pairs
 from runestone_sidecar.upstream.dialects.provider_error import error_of, judges_request
 from runestone_sidecar.upstream.sse import SSEParser, SSETooLargeError
 
@@ -114,7 +115,10 @@ class AnthropicStream:
             handle = _HANDLERS.get(kind)
             return b"" if handle is None else handle(self, event)
         except orjson.JSONDecodeError:
-            raise BadReply("an event of the stream is not JSON") from None
+            whole = with_whole_pairs(data)
+            if whole == data:
+                raise BadReply("an event of the stream is not JSON") from None
+            return self._chunks(whole)
         except (KeyError, TypeError, AttributeError):
             raise BadReply("an event of the stream is malformed") from None
 

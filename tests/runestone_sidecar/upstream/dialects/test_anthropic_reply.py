@@ -138,6 +138,26 @@ def test_fault_c20_an_input_beyond_reason(given: bytes) -> None:
         Anthropic().chat.read(REQUEST, calling("f", given))
 
 
+HALVES = [(rb"\ud83d", "\ufffd"), (rb"\uDE00x", "\ufffdx"), (rb"\ud83d\ude00", "😀")]
+
+
+@pytest.mark.parametrize("number", ["1", "123456789012345678901234567890"])
+@pytest.mark.parametrize(("half", "said"), HALVES, ids=["high", "low", "whole"])
+def test_a_half_of_a_surrogate_pair_is_no_failure(half: bytes, said: str, number: str) -> None:
+    content = [
+        {"type": "thinking", "thinking": "HALF"},
+        {"type": "text", "text": "HALF"},
+        {"type": "tool_use", "id": "t", "name": "f", "input": {"HALF": "HALF", "n": "N"}},
+    ]
+    body = orjson.dumps(WHOLE | {"content": content})
+    body = body.replace(b"HALF", half).replace(b'"N"', number.encode())
+    reply = Anthropic().chat.read(REQUEST, body)
+    message = orjson.loads(reply.body)["choices"][0]["message"]
+    assert (message["content"], message["reasoning_content"]) == (said, said)
+    assert arguments_of(reply.body) == {said: said, "n": int(number)}
+    assert Anthropic().native["messages"].read(REQUEST, body).body is body
+
+
 def test_an_unsigned_thought_is_not_sent_back() -> None:
     body = WHOLE | {"content": [{"type": "thinking", "thinking": "Hm."}]}
     reply = orjson.loads(Anthropic().chat.read(REQUEST, orjson.dumps(body)).body)

@@ -150,7 +150,32 @@ END = event("message_stop")
 HELLO = delta(type="text_delta", text="Hello")
 OVERLOADED = event("error", error={"type": "overloaded_error", "message": "secret"})
 
+HALVES = [(rb"\ud83d", "\ufffd"), (rb"\uDE00x", "\ufffdx"), (rb"\ud83d\ude00", "😀")]
+
+
+@pytest.mark.parametrize(("half", "said"), HALVES, ids=["high", "low", "whole"])
+def test_a_half_of_a_surrogate_pair_is_no_failure(half: bytes, said: str) -> None:
+    pieces = [
+        START,
+        block(type="thinking"),
+        delta(type="thinking_delta", thinking="HALF"),
+        delta(type="text_delta", text="HALF"),
+        block(1, type="tool_use", id="t", name="HALF", input={"HALF": "HALF"}),
+        STOP,
+        END,
+    ]
+    client, complete = read(AnthropicStream(REQUEST), [b"".join(pieces).replace(b"HALF", half)])
+    assert complete
+    deltas = [orjson.loads(data)["choices"][0]["delta"] for data in data_of(client)[:-1]]
+    assert [d["content"] for d in deltas if d.get("content")] == [said]
+    assert [d["reasoning_content"] for d in deltas if "reasoning_content" in d] == [said]
+    calls = [d["tool_calls"][0]["function"] for d in deltas if "tool_calls" in d]
+    assert calls[0]["name"] == said
+    assert orjson.loads(calls[1]["arguments"]) == {said: said}
+
+
 BAD: dict[str, bytes] = {
+    "half a text": START + rb'data: {"type":"\ud83d' + b"\n\n",
     "not JSON": START + b"data: {secret\n\n",
     "not UTF-8": START + b'data: {"type":"\xff"}\n\n',
     "not an object": START + b"data: []\n\n",
