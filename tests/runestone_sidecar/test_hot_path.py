@@ -102,7 +102,7 @@ async def counts_of(found: Gateway, **fields: object) -> Counts:
     [
         # The request once, and the reply's usage.
         pytest.param("OpenAI", completion("fine"), 2, 300, 18, id="same-dialect"),
-        pytest.param("Anthropic", message("fine"), 2, 393, 18, id="translated"),
+        pytest.param("Anthropic", message("fine"), 2, 396, 18, id="translated"),
     ],
 )
 async def test_a_whole_reply(

@@ -232,7 +232,7 @@ class Connection(asyncio.Protocol):
         except (HttpParserError, HttpParserUpgrade) as error:
             self._keep_alive = False  # after the end of an answer: the answer is good all the same
             if not self._ended:
-                self._fail(self._refusal or BadResponse(_phase(response), str(error)))
+                self._fail(self._refusal or BadResponse(response.phase, str(error)))
                 return
         if self._ended:
             self._finish(response)
@@ -391,13 +391,9 @@ class Connection(asyncio.Protocol):
             return
         now = self._loop.time() + TIMER_GRAIN_S
         if now >= self._total_at:
-            self._fail(TotalTimeout(_phase(response), begun=self._flowing))
+            self._fail(TotalTimeout(response.phase, begun=self._flowing))
         elif now >= self._due_at():
             timeout = IdleTimeout if self._flowing else FirstByteTimeout
-            self._fail(timeout(_phase(response)))
+            self._fail(timeout(response.phase))
         else:
             self._watch()
-
-
-def _phase(response: Response) -> Phase:
-    return Phase.BODY if response.status else Phase.HEAD

@@ -7,7 +7,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Protocol
 
-from runestone_sidecar.upstream.faults import BodyTooLarge, LostMidBody
+from runestone_sidecar.upstream.faults import BodyTooLarge, LostMidBody, Phase
 
 MAX_PIECES = 64  # body pieces kept apart before they are joined: tiny ones cost objects
 
@@ -56,6 +56,10 @@ class Response:
         self._loop = loop
 
     # --- for the reader
+
+    @property
+    def phase(self) -> Phase:
+        return Phase.BODY if self.status else Phase.HEAD
 
     def header(self, name: bytes) -> bytes | None:
         """The first value under a lower-case name."""

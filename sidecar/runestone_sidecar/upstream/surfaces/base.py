@@ -26,9 +26,9 @@ class Traits:
     needs: frozenset[str]  # capabilities, as a model of a ProviderPool lists them
     max_output_tokens: int | None  # as the client bounds it, over all choices; None: it does not
     user: str | None  # the end user that the client names, for sticky splits
-    choices: int = 1  # answers that are asked for
     windows: int = 1  # inputs that need not share a context window
     prefers: frozenset[str] = NOTHING  # capabilities too; see preferences
+    choices: int = 1  # answers that are asked for
 
 
 class ChatSink(Protocol):

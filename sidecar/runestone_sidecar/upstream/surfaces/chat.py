@@ -49,8 +49,9 @@ class Chat:
             needs_of(body),
             limit * choices if limit else None,
             user if isinstance(user, str) else None,
-            choices,
         )
+        if choices != 1:
+            traits.choices = choices
         if not _PREFERRING.isdisjoint(body):
             traits.prefers = preferred(body, OF_CHAT)
         return traits

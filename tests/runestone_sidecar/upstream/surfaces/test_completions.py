@@ -131,13 +131,17 @@ def test_what_only_the_provider_can_judge_is_left_to_it(fields: dict[str, Any]) 
         pytest.param({}, Traits(frozenset(), None, None), id="least"),
         pytest.param({"stream": True}, Traits(frozenset({"Streaming"}), None, None), id="stream"),
         pytest.param({"max_tokens": 9, "user": "u"}, Traits(frozenset(), 9, "u"), id="limit"),
-        pytest.param({"max_tokens": 9, "n": 2}, Traits(frozenset(), 18, None), id="choices"),
         pytest.param(
-            {"max_tokens": 9, "n": 2, "best_of": 4}, Traits(frozenset(), 36, None), id="best-of"
+            {"max_tokens": 9, "n": 2}, Traits(frozenset(), 18, None, choices=2), id="choices"
+        ),
+        pytest.param(
+            {"max_tokens": 9, "n": 2, "best_of": 4},
+            Traits(frozenset(), 36, None, choices=4),
+            id="best-of",
         ),
         pytest.param(
             {"max_tokens": 9, "prompt": ["a", "b"]},
-            Traits(frozenset(), 18, None, windows=2),
+            Traits(frozenset(), 18, None, windows=2, choices=2),
             id="prompts",
         ),
         pytest.param(
@@ -145,7 +149,7 @@ def test_what_only_the_provider_can_judge_is_left_to_it(fields: dict[str, Any]) 
         ),
         pytest.param(
             {"max_tokens": 9, "prompt": [[1, 2], [3]]},
-            Traits(frozenset(), 18, None, windows=2),
+            Traits(frozenset(), 18, None, windows=2, choices=2),
             id="token-arrays",
         ),
     ],
