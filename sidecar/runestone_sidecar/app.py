@@ -146,7 +146,7 @@ def build(settings: Settings) -> Parts:
         providers = snapshot.providers()
         client.prune({provider.origin for provider in providers})
         ids = {provider.id for provider in providers}
-        load.follow(providers, snapshot.pools.keys())
+        load.follow(providers, snapshot.models())
         limiter.prune(snapshot.principal_ids())
         metrics.waits.prune(snapshot.principal_ids())
         room.look_again()

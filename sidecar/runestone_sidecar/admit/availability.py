@@ -29,8 +29,10 @@ def holding(load: ProviderLoad, offer: Offer, now_s: float) -> Held | None:
     return None
 
 
-def sort_out(loads: LoadStore, offers: Sequence[Offer]) -> tuple[Sequence[Offer], Sequence[Held]]:
-    """Those to try, in their order, and those to leave alone.
+def sort_out(
+    loads: LoadStore, offers: Sequence[Offer]
+) -> tuple[Sequence[Offer], Sequence[Offer], Sequence[Held]]:
+    """Those to try, in their order; those to try last; and those to leave alone.
 
     Where a key is known to be refused, the offer comes last: it is a wasted call, most likely.
     """
@@ -38,7 +40,7 @@ def sort_out(loads: LoadStore, offers: Sequence[Offer]) -> tuple[Sequence[Offer]
         if loads.of(offer.provider.id).marred:
             break
     else:
-        return offers, ()
+        return offers, (), ()
     now_s = loads.now_s()
     free: list[Offer] = []
     refused: list[Offer] = []
@@ -51,7 +53,7 @@ def sort_out(loads: LoadStore, offers: Sequence[Offer]) -> tuple[Sequence[Offer]
             refused.append(offer)
         else:
             free.append(offer)
-    return free + refused, held
+    return free, refused, held
 
 
 def all_held(held: Sequence[Held], model: str) -> GatewayError:

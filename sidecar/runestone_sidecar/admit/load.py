@@ -7,7 +7,7 @@ from typing import Final
 
 from runestone_sidecar.admit.breaker import Breaker
 from runestone_sidecar.admit.cooldown import Cooldowns
-from runestone_sidecar.config.snapshot import Provider
+from runestone_sidecar.config.snapshot import Offer, Provider
 
 LATENCY_WEIGHT: Final = 0.2  # of the newest first byte in the moving average
 SCORE_WEIGHT: Final = 0.25  # of the newest outcome: three failures in a row make a provider sick
@@ -27,6 +27,7 @@ class ProviderLoad:
     score: float = 1.0  # moving average of outcomes, as of `scored_s`
     scored_s: float = 0.0
     unasked: dict[str, float] = field(default_factory=dict)  # model -> until when
+    turns: dict[tuple[str, str], int] = field(default_factory=dict)  # (API, model) -> the last
     address: object = None  # where it is: what is known is known of that place
 
     def score_at(self, now_s: float) -> float:
@@ -76,12 +77,12 @@ class ProviderLoad:
 
 
 class LoadStore:
-    """Keyed by provider id and pool id; pruned when a swap no longer names them."""
+    """Keyed by provider id; pruned when a swap no longer names them."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self.now_s = clock
         self._providers: dict[str, ProviderLoad] = {}
-        self._turns: dict[str, int] = {}
+        self._turns = 0
 
     def of(self, provider_id: str) -> ProviderLoad:
         found = self._providers.get(provider_id)
@@ -89,17 +90,20 @@ class LoadStore:
             found = self._providers[provider_id] = ProviderLoad()
         return found
 
-    def turn(self, pool_id: str) -> int:
-        """Counts up by one a call: whose turn it is in a pool."""
-        turn = self._turns.get(pool_id, 0)
-        self._turns[pool_id] = turn + 1
-        return turn
+    def take_turn(self, offer: Offer, first: Offer, api: str) -> None:
+        """The offer is called, it may be in the stead of the `first`, whose turn it was.
 
-    def follow(self, providers: Iterable[Provider], pools: Collection[str]) -> None:
+        That one then stands behind it: else who always fails were the first of every request.
+        """
+        for each in (offer, first):
+            self._turns += 1
+            self.of(each.provider.id).turns[api, each.model] = self._turns
+
+    def follow(self, providers: Iterable[Provider], models: Collection[str]) -> None:
         """Keeps what these name. Requests in flight keep the ProviderLoad they hold."""
         kept: dict[str, ProviderLoad] = {}
         for provider in providers:
             load = kept[provider.id] = self.of(provider.id)
             load.follow(provider)
+            load.turns = {key: turn for key, turn in load.turns.items() if key[1] in models}
         self._providers = kept
-        self._turns = {id_: turn for id_, turn in self._turns.items() if id_ in pools}

@@ -8,13 +8,14 @@ target the pool's strategy decides. A fallback to another model never makes an u
 import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import takewhile
 from typing import Final
 
 from runestone_contract.canonical import digest
 from runestone_contract.config import Match
 from runestone_sidecar.admit.availability import all_held, healthy_first, sort_out
 from runestone_sidecar.admit.load import LoadStore
-from runestone_sidecar.admit.strategy import STRATEGIES, Situation, by_cost
+from runestone_sidecar.admit.strategy import PASSING, STRATEGIES, Peers, Situation, by_cost
 from runestone_sidecar.config.snapshot import (
     Offer,
     Policy,
@@ -87,6 +88,7 @@ class Decision:
     policy: Policy
     rule: Rule
     offers: Sequence[Offer]  # at least one
+    peers: Peers | None = None  # to be put in order anew once it is served
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,17 +131,44 @@ class Router:
             raise model_not_found(query.model)
         if not offers:
             raise _nobody((*rule.targets, *rule.fallbacks), model, query)
-        return Decision(model, policy, rule, self._free(offers, model, trace))
+        decision = Decision(model, policy, rule, offers)
+        return self._sorted_out(decision, targets, query, trace)
 
-    def _free(self, offers: Sequence[Offer], model: str, trace: Trace | None) -> Sequence[Offer]:
+    def _sorted_out(
+        self, decision: Decision, targets: Sequence[Target], query: Query, trace: Trace | None
+    ) -> Decision:
         """Without those that are to be left alone just now."""
-        free, held = sort_out(self.load, offers)
+        free, last, held = sort_out(self.load, decision.offers)
         if held and trace is not None:
             for each in held:
                 trace.reject(each.offer.provider.id, each.offer.model, each.reason)
-        if not free:
-            raise all_held(held, model)
-        return free
+        if not free and not last:
+            raise all_held(held, decision.model)
+        decision.offers = [*free, *last] if last else free
+        if free[1:]:
+            decision.peers = self._peers(free, decision, targets, query)
+        return decision
+
+    def _peers(
+        self, offers: Sequence[Offer], decision: Decision, targets: Sequence[Target], query: Query
+    ) -> Peers | None:
+        """Those at the front that nothing but the strategy of their pool put there."""
+        model, first = decision.model, offers[0]
+        places = (*targets, *decision.rule.fallbacks)
+        place = next(each for each in places if first in _offered(each, model))
+        if place.pool.strategy not in PASSING:
+            return None
+        offered, by_price = _offered(place, model), decision.rule.by_cost
+
+        def rank(offer: Offer) -> tuple[bool, int | None]:
+            cost = offer.cost(query.input_tokens, query.output_tokens) if by_price else None
+            return bool(query.prefers) and _would_refuse(offer, query), cost
+
+        highest = rank(first)
+        count = sum(1 for _ in takewhile(lambda o: o in offered and rank(o) == highest, offers))
+        if count == 1:
+            return None
+        return Peers(count, STRATEGIES[place.pool.strategy], self._situation(query))
 
     def _split(
         self, principal: Principal, policy: Policy, rule: Rule, model: str, query: Query
@@ -183,14 +212,14 @@ class Router:
                     trace.reject(offer.provider.id, offer.model, reason)
             if len(usable) > 1:
                 order = STRATEGIES.get(pool.strategy, STRATEGIES["Priority"])
-                ordered = order(usable, self._situation(pool.id, query))
+                ordered = order(usable, self._situation(query))
                 usable = [*healthy_first(self.load, ordered)]
             found += [offer for offer in usable if offer not in found] if found else usable
         return found, known
 
-    def _situation(self, pool_id: str, query: Query) -> Situation:
+    def _situation(self, query: Query) -> Situation:
         return Situation(
-            pool_id=pool_id,
+            api=query.surface.name,
             load=self.load,
             random=self.random,
             input_tokens=query.input_tokens,

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from runestone_sidecar.admit.availability import healthy_first
 from runestone_sidecar.admit.load import LoadStore
 from runestone_sidecar.config.snapshot import Offer
 
@@ -13,7 +14,7 @@ from runestone_sidecar.config.snapshot import Offer
 class Situation:
     """What a strategy may look at beside the offers themselves."""
 
-    pool_id: str
+    api: str  # its turns are its own
     load: LoadStore
     random: random.Random
     input_tokens: int
@@ -28,8 +29,11 @@ def _priority(offers: Offers, _: Situation) -> Offers:
 
 
 def _round_robin(offers: Offers, now: Situation) -> Offers:
-    start = now.load.turn(now.pool_id) % len(offers)
-    return [*offers[start:], *offers[:start]]
+    """Who had its turn longest ago: even whoever is left out, and to look takes no turn."""
+    return sorted(
+        offers,
+        key=lambda offer: now.load.of(offer.provider.id).turns.get((now.api, offer.model), 0),
+    )
 
 
 def _weighted(offers: Offers, now: Situation) -> Offers:
@@ -58,7 +62,9 @@ def _random(offers: Offers, now: Situation) -> Offers:
     return now.random.sample(offers, len(offers))
 
 
-STRATEGIES: Final[Mapping[str, Callable[[Offers, Situation], Offers]]] = {
+Strategy = Callable[[Offers, Situation], Offers]
+
+STRATEGIES: Final[Mapping[str, Strategy]] = {
     "Priority": _priority,
     "RoundRobin": _round_robin,
     "Weighted": _weighted,
@@ -67,6 +73,22 @@ STRATEGIES: Final[Mapping[str, Callable[[Offers, Situation], Offers]]] = {
     "LowestCost": _lowest_cost,
     "Random": _random,
 }
+# Those that go by what other requests change, while one waits for its turn say.
+PASSING: Final = frozenset({"RoundRobin", "LeastBusy"})
+
+
+@dataclass(slots=True)
+class Peers:
+    """The first offers of a decision, in an order that passes: one of them serves, and which one
+    is known when it is called."""
+
+    count: int
+    order: Strategy
+    now: Situation
+
+    def put_in_order(self, offers: Offers) -> Offers:
+        peers = self.order(offers[: self.count], self.now)
+        return [*healthy_first(self.now.load, peers), *offers[self.count :]]
 
 
 def by_cost(offers: Offers, input_tokens: int, output_tokens: int) -> Offers:

@@ -56,12 +56,17 @@ class Tries(Generic[P, A]):
 
     async def execute(self, plan: P, record: Record) -> A:
         """Raises GatewayError when no offer answered."""
-        offers = plan.decision.offers
+        offers, peers = plan.decision.offers, plan.decision.peers
+        if peers is not None:
+            offers = peers.put_in_order(offers)
         left = len(offers)
+        has_choice = left > 1
         told: AttemptFailed | None = None  # of the last provider that was called
         for offer in offers:
             left -= 1
             record.offer = offer
+            if has_choice:
+                self._load.take_turn(offer, offers[0], plan.surface.name)
             try:
                 return await self._offer(plan, offer, record, is_last=not left)
             except AttemptFailed as failure:

@@ -9,13 +9,14 @@ from runestone_contract.config import CircuitBreaker, Config, Policy, Pool, Prov
 from runestone_sidecar.admit.availability import Held, all_held
 from runestone_sidecar.admit.cooldown import Reason
 from runestone_sidecar.admit.load import SICK, LoadStore, ProviderLoad
-from runestone_sidecar.admit.route import Query, Router, Trace
+from runestone_sidecar.admit.route import Decision, Query, Router, Trace
 from runestone_sidecar.config.build import Credentials
 from runestone_sidecar.config.snapshot import Snapshot
 from runestone_sidecar.errors import GatewayError, NoProvider, RateLimited
 from runestone_sidecar.telemetry.traffic import NONE
 from runestone_sidecar.upstream.surfaces.chat import OPENAI_CHAT
 from runestone_testing import bundles
+from runestone_testing.routing import serve
 
 RULES = CircuitBreaker(failure_threshold=1, open_for_ms=30_000)
 KEYS = Credentials(digest="", values={"cred-a": "sk-one", "cred-b": "sk-two"})
@@ -45,7 +46,7 @@ class World:
     def load(self, name: str) -> ProviderLoad:
         return self.store.of(f"shop/pool/{name}")
 
-    def order(self) -> list[str]:
+    def decide(self) -> Decision:
         principal = next(iter(self.snapshot.keys.values()))
         query = Query(
             surface=OPENAI_CHAT,
@@ -58,8 +59,13 @@ class World:
             user=None,
             header=lambda _: None,
         )
-        decision = self.router.decide(self.snapshot, principal, query, self.trace)
-        return [offer.provider.name for offer in decision.offers]
+        return self.router.decide(self.snapshot, principal, query, self.trace)
+
+    def order(self) -> list[str]:
+        return [offer.provider.name for offer in self.decide().offers]
+
+    def serve(self) -> str:
+        return serve(self.decide(), self.store)
 
     def refusal(self) -> GatewayError:
         with pytest.raises(GatewayError) as raised:
@@ -190,12 +196,34 @@ def test_the_sick_stand_behind_whatever_the_strategy(strategy: str, policy: str)
 def test_round_robin_among_the_healthy_stays_in_turn() -> None:
     it = three(strategy="RoundRobin")
     it.sicken("b")
-    assert [it.order() for _ in range(4)] == [
-        ["a", "c", "b"],
-        ["c", "a", "b"],
-        ["c", "a", "b"],
-        ["a", "c", "b"],
-    ]
+    assert [it.serve() for _ in range(4)] == ["a", "c", "a", "c"]
+
+
+def test_round_robin_shares_evenly_among_those_who_are_not_left_alone() -> None:
+    it = three(strategy="RoundRobin")
+    it.trip("b")
+    assert [it.serve() for _ in range(4)] == ["a", "c", "a", "c"]
+    it.now_s = 30.0
+    assert [it.serve() for _ in range(6)] == ["b", "a", "c", "b", "a", "c"]
+
+
+@pytest.mark.parametrize("strategy", ["RoundRobin", "LeastBusy"])
+def test_whose_turn_it_is_shows_when_a_request_is_served(strategy: str) -> None:
+    """Requests that are routed and then wait, for their key's limit say, do not all go to one."""
+    it = three(strategy=strategy)
+    it.sicken("a")
+    waiting = [it.decide() for _ in range(6)]
+    served = []
+    for decision in waiting:
+        served.append(serve(decision, it.store))
+        it.load(served[-1]).in_flight += 1
+    assert served == ["b", "c", "b", "c", "b", "c"]
+
+
+def test_who_was_refused_does_not_get_a_turn_by_waiting() -> None:
+    it = three(strategy="RoundRobin")
+    it.pause("a", Reason.REFUSED, 60, 60)
+    assert [it.serve() for _ in range(4)] == ["b", "c", "b", "c"]
 
 
 def test_the_sick_stand_behind_their_own_priority_alone() -> None:

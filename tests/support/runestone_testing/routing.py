@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 from runestone_contract.config import Config, Model, Policy, Pool, Prices, Provider, Rule, Target
 from runestone_sidecar.admit.load import LoadStore
-from runestone_sidecar.admit.route import Query, Router
+from runestone_sidecar.admit.route import Decision, Query, Router
 from runestone_sidecar.config.build import Credentials
 from runestone_sidecar.config.snapshot import Principal, Snapshot
 from runestone_sidecar.upstream.surfaces.chat import OPENAI_CHAT
@@ -74,6 +74,16 @@ def query(model: str = "m", **fields: object) -> Query:
 
 def principal(found: Snapshot) -> Principal:
     return next(iter(found.keys.values()))
+
+
+def serve(decision: Decision, load: LoadStore, api: str = OPENAI_CHAT.name) -> str:
+    """As the pipeline does whose first call is answered; by whom."""
+    offers = decision.offers
+    if decision.peers is not None:
+        offers = decision.peers.put_in_order(offers)
+    if len(offers) > 1:
+        load.take_turn(offers[0], offers[0], api)
+    return offers[0].provider.name
 
 
 def order(found: Snapshot, asked: Query | None = None, router: Router | None = None) -> list[str]:

@@ -1,0 +1,57 @@
+"""Whose turn it is among providers that are asked in turn: only what is served takes one."""
+
+from pathlib import Path
+
+import pytest
+
+from runestone_contract.config import Limits, Policy, Pool, Rule, Target
+from runestone_testing import bundles
+from runestone_testing import provider as scripts
+from runestone_testing.gateway import gateway, question
+from runestone_testing.outage import OK, at, provider_of
+
+POOL = "shop/pool"
+MODELS = ("gpt-4o-mini", "spare")
+OTHER_KEY = "sk-rs-other-123456789abcdefghijklmnopqrstuvwxyz"
+
+
+@pytest.mark.parametrize("beside", ["nothing", "estimates", "refusals"])
+async def test_only_what_is_served_takes_a_turn(tmp_path: Path, beside: str) -> None:
+    rule = Rule(
+        name="r",
+        targets=(Target(pool=POOL),),
+        fallbacks=(Target(pool=POOL, model="spare"),),
+    )
+    limits = Limits(requests_per_minute=1).model_dump()
+    async with scripts.Provider(OK) as one:
+        config = bundles.config(
+            pools=(
+                Pool(
+                    id=POOL,
+                    strategy="RoundRobin",
+                    providers=tuple(
+                        at(one, name=name, models=tuple(map(bundles.model, MODELS)))
+                        for name in "ab"
+                    ),
+                ),
+            ),
+            policy=Policy(id="shop/p", default=True, rules=(rule,)),
+            keys=(
+                bundles.key(),
+                bundles.key(name="limited", secret=OTHER_KEY, limits=limits),
+            ),
+        )
+        async with gateway(tmp_path, config) as found:
+            served = []
+            other = {"authorization": f"Bearer {OTHER_KEY}"}
+            for number in range(6):
+                if beside == "estimates":
+                    assert (await found.client.post("/cost/estimate", json=question())).is_success
+                if beside == "refusals":
+                    answer = await found.client.post(
+                        "/chat/completions", json=question(), headers=other
+                    )
+                    assert answer.status_code == (429 if number else 200)
+                served.append(provider_of(await found.chat()).removeprefix(f"{POOL}/"))
+    first, second = "ba" if beside == "refusals" else "ab"  # of the one that was let in
+    assert served == [first, second] * 3
