@@ -13,7 +13,7 @@ from typing import Final
 
 from runestone_contract.canonical import digest
 from runestone_contract.config import Match
-from runestone_sidecar.admit.availability import all_held, healthy_first, sort_out
+from runestone_sidecar.admit.availability import Held, all_held, healthy_first, sort_out
 from runestone_sidecar.admit.load import LoadStore
 from runestone_sidecar.admit.strategy import PASSING, STRATEGIES, Peers, Situation, by_cost
 from runestone_sidecar.config.snapshot import (
@@ -89,6 +89,7 @@ class Decision:
     rule: Rule
     offers: Sequence[Offer]  # at least one
     peers: Peers | None = None  # to be put in order anew once it is served
+    held: Sequence[Held] = ()  # who could serve, and is to be left alone just now
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +145,7 @@ class Router:
                 trace.reject(each.offer.provider.id, each.offer.model, each.reason)
         if not free and not last:
             raise all_held(held, decision.model)
-        decision.offers = [*free, *last] if last else free
+        decision.offers, decision.held = [*free, *last] if last else free, held
         if free[1:]:
             decision.peers = self._peers(free, decision, targets, query)
         return decision

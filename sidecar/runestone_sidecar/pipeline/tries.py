@@ -4,23 +4,36 @@ import asyncio
 import random
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from functools import partial
 from typing import Final, Generic, TypeVar
 
+import orjson
+
+from runestone_sidecar.admit.availability import all_held
 from runestone_sidecar.admit.breaker import State
 from runestone_sidecar.admit.load import LoadStore
 from runestone_sidecar.config.snapshot import Offer
 from runestone_sidecar.errors import GatewayError
+from runestone_sidecar.pipeline.aside import aside
 from runestone_sidecar.pipeline.failure import AttemptFailed, of_refusal
 from runestone_sidecar.pipeline.outcomes import Outcomes, Turn
 from runestone_sidecar.pipeline.plan import Plan, Record
-from runestone_sidecar.pipeline.verdicts import PASSED_OVER, STALE, USAGE_REFUSED, Row, Verdict
+from runestone_sidecar.pipeline.verdicts import (
+    PASSED_OVER,
+    STALE,
+    UNTRANSLATABLE,
+    USAGE_REFUSED,
+    Row,
+    Verdict,
+)
 from runestone_sidecar.telemetry.events import EventType
 from runestone_sidecar.telemetry.traffic import Traffic
 from runestone_sidecar.upstream import faults
-from runestone_sidecar.upstream.dialects.base import Dialect, ProviderError
+from runestone_sidecar.upstream.dialects.base import Dialect, ProviderError, Untranslatable
 from runestone_sidecar.upstream.origin import Deadlines
 from runestone_sidecar.upstream.pool import Client
 from runestone_sidecar.upstream.response import Response
+from runestone_sidecar.upstream.surfaces.codec import codec_for
 
 BESIDE: Final = frozenset({"passthrough", "count_tokens"})  # names of surfaces
 MAX_ERROR_BYTES: Final = 256 * 1024
@@ -29,6 +42,7 @@ _OF_THE_KEY: Final = (Verdict.CREDENTIAL, Verdict.LIMITED)
 _PASSING: Final = (Verdict.RETRY, Verdict.LIMITED)
 _START: Final = EventType.PROVIDER_REQUEST_START  # an Enum's own look-up is as dear as telling
 _STOP: Final = EventType.PROVIDER_REQUEST_STOP
+_UNCALLED: Final = (UNTRANSLATABLE, PASSED_OVER)  # the lighter first
 _LAST_WORD = " No other provider could answer either."
 
 P = TypeVar("P", bound=Plan)
@@ -61,7 +75,7 @@ class Tries(Generic[P, A]):
             offers = peers.put_in_order(offers)
         left = len(offers)
         has_choice = left > 1
-        told: AttemptFailed | None = None  # of the last provider that was called
+        told: AttemptFailed | None = None
         for offer in offers:
             left -= 1
             record.offer = offer
@@ -72,10 +86,10 @@ class Tries(Generic[P, A]):
             except AttemptFailed as failure:
                 if failure.row.verdict is Verdict.CLIENT or failure.final:
                     raise failure.error from failure
-                if told is None or failure.row is not PASSED_OVER:
+                if told is None or _weight(failure) >= _weight(told):
                     told = failure
                 if not left or _time_left(plan) == 0:
-                    raise _exhausted(told, record) from told
+                    raise await _last_word(plan, told, record) from told
         raise AssertionError("a decision has an offer")  # pragma: no cover
 
     async def _offer(self, plan: P, offer: Offer, record: Record, *, is_last: bool) -> A:
@@ -175,13 +189,35 @@ class Tries(Generic[P, A]):
         raise NotImplementedError
 
 
-def _exhausted(failure: AttemptFailed, record: Record) -> GatewayError:
+def _weight(failure: AttemptFailed) -> int:
+    """Of several the last of those that weigh most is told. What the request itself is at fault for
+    weighs least: it is only where nobody could take it."""
+    return _UNCALLED.index(failure.row) if failure.row in _UNCALLED else len(_UNCALLED)
+
+
+async def _last_word(plan: Plan, failure: AttemptFailed, record: Record) -> GatewayError:
     error = failure.error
+    if failure.row is UNTRANSLATABLE:
+        able = [held for held in plan.decision.held if await _can_be_said(plan, held.offer)]
+        if able:
+            error = all_held(able, plan.decision.model)
     error.exhausted = record.attempts > 0  # else it was not us who tried
     providers = {each.partition(": ")[0] for each in record.tried}
     if len(providers) > 1:
         error.message += _LAST_WORD
     return error
+
+
+async def _can_be_said(plan: Plan, offer: Offer) -> bool:
+    """In the format of its provider."""
+    assert offer.provider.dialect is not None  # routing leaves such providers out
+    codec = codec_for(plan.surface, offer.provider.dialect, offer.capabilities)
+    render = partial(codec.render, plan.request, offer.target)
+    try:
+        await aside(render) if plan.request.is_heavy else render()
+    except (Untranslatable, orjson.JSONEncodeError):
+        return False
+    return True
 
 
 def _time_left(plan: Plan) -> float | None:
