@@ -1,14 +1,15 @@
 """Policy, pools and their state -> the offers to try, in order. No I/O; `explain` runs it too.
 
 Alias, then the key's allowance, then the first rule that matches. The rule's targets come in their
-order (or one drawn by weight goes first, or all are sorted by cost), then its fallbacks. Inside a
-target the pool's strategy decides. A fallback to another model never makes an unknown one known.
+order (or in one drawn by weight, or all are sorted by cost), then its fallbacks. Inside a target
+the pool's strategy decides. A fallback to another model never makes an unknown one known.
 """
 
 import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import takewhile
+from math import inf, log
 from typing import Final
 
 from runestone_contract.canonical import digest
@@ -114,9 +115,9 @@ class Router:
             rule = _first_match(policy, principal, model, query)
         if rule is None:
             raise model_not_found(query.model)
-        targets = rule.targets
+        targets: Sequence[Target] = rule.targets
         if rule.by_weight:
-            targets = self._split(principal, policy, rule, model, query)
+            targets = self._split(principal, policy, rule, query)
         offers, known = self._offers(targets, model, query, trace)
         if rule.by_cost:
             by_price = by_cost(offers, query.input_tokens, query.output_tokens)
@@ -172,25 +173,26 @@ class Router:
         return Peers(count, STRATEGIES[place.pool.strategy], self._situation(query))
 
     def _split(
-        self, principal: Principal, policy: Policy, rule: Rule, model: str, query: Query
-    ) -> tuple[Target, ...]:
-        """One target, drawn by weight or stuck to, goes first; the others stand by."""
-        able = [target for target in rule.targets if (target.model or model) in target.pool.offers]
-        point = self._draw(principal, policy, rule, query) * sum(t.weight or 0 for t in able)
-        for target in able:
-            point -= target.weight or 0
-            if point < 0:
-                return (target, *(other for other in rule.targets if other is not target))
-        return rule.targets
+        self, principal: Principal, policy: Policy, rule: Rule, query: Query
+    ) -> Sequence[Target]:
+        """As they come in, in a race that each wins as often as its weight says.
 
-    def _draw(self, principal: Principal, policy: Policy, rule: Rule, query: Query) -> float:
-        """In [0, 1): the same for the same key or user, where the rule says so."""
-        if rule.sticky_by == "Request":
-            return self.random.random()
-        who = principal.id
-        if rule.sticky_by == "User" and query.user is not None:
-            who = f"{principal.id}/{query.user}"
-        return int(digest(f"{policy.id}/{rule.name}/{who}".encode())[:13], 16) / 16**13
+        All run, whoever is able: where some are not, the rest win in proportion to their own
+        weights; and who sticks to one of those comes back to it, and nobody else moves.
+        """
+        who = None
+        if rule.sticky_by != "Request":
+            who = f"{policy.id}/{rule.name}/{principal.id}"
+            if rule.sticky_by == "User" and query.user is not None:
+                who += f"/{query.user}"
+
+        def time(target: Target) -> float:
+            if not target.weight:
+                return inf
+            drawn = self.random.random() if who is None else _drawn(who, target)
+            return -log(1 - drawn) / target.weight
+
+        return sorted(rule.targets, key=time)
 
     def _offers(
         self, targets: Iterable[Target], model: str, query: Query, trace: Trace | None
@@ -226,6 +228,12 @@ class Router:
             input_tokens=query.input_tokens,
             output_tokens=query.output_tokens,
         )
+
+
+def _drawn(who: str, target: Target) -> float:
+    """In [0, 1): the same whenever they meet."""
+    there = f"{target.pool.id}/{target.provider}/{target.model}"
+    return int(digest(f"{who}/{there}".encode())[:13], 16) / 16**13
 
 
 def model_not_found(model: str) -> ModelNotFound:

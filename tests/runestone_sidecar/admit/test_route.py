@@ -13,7 +13,6 @@ from runestone_contract.config import (
 )
 from runestone_sidecar.admit.load import LoadStore
 from runestone_sidecar.admit.route import Router, Trace, visible_models
-from runestone_sidecar.config.snapshot import Snapshot
 from runestone_sidecar.errors import BadRequest, ModelNotFound, NoProvider
 from runestone_sidecar.upstream.surfaces.embeddings import EMBEDDINGS
 from runestone_testing.routing import order, pool, priced, principal, provider, query, snapshot
@@ -230,39 +229,6 @@ def test_what_no_waiting_mends_is_a_bad_request(
 def test_an_estimate_a_little_over_the_window_is_left_to_the_provider() -> None:
     model = Model(name="m", upstream="m", capabilities=("Chat",), context_window=1_000)
     assert order(snapshot(pool("one", provider("a", model))), query(input_tokens=1_200))
-
-
-def split(sticky_by: str) -> Snapshot:
-    rules = (
-        Rule(
-            name="ab",
-            sticky_by=sticky_by,
-            targets=(
-                Target(pool="shop/one", weight=90),
-                Target(pool="shop/two", model="other", weight=10),
-            ),
-        ),
-    )
-    return snapshot(pool("one", provider("a")), pool("two", provider("b", "other")), rules=rules)
-
-
-def test_weights_split_the_traffic_and_the_loser_stands_by() -> None:
-    found, router = split("Request"), Router(load=LoadStore(), random=random.Random(7))
-    firsts = Counter(order(found, router=router)[0] for _ in range(2000))
-    assert 1740 <= firsts["one/a"] <= 1860  # 90 % of 2000 is 1800; four sigma is 54
-    assert order(found, router=router)[1:] != []
-
-
-def test_stickiness_keeps_a_user_on_one_side() -> None:
-    found = split("User")
-    firsts = {user: order(found, query(user=user))[0] for user in map(str, range(500))}
-    again = {user: order(found, query(user=user))[0] for user in map(str, range(500))}
-    assert firsts == again
-    assert 20 <= list(firsts.values()).count("two/b") <= 85
-
-
-def test_stickiness_by_key_gives_every_request_of_it_the_same_side() -> None:
-    assert len({order(split("ApiKey"))[0] for _ in range(50)}) == 1
 
 
 def test_strategies() -> None:
