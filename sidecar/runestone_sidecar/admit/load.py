@@ -3,13 +3,15 @@
 import time
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
+from math import inf
 from typing import Final
 
 from runestone_sidecar.admit.breaker import Breaker
 from runestone_sidecar.admit.cooldown import Cooldowns
 from runestone_sidecar.config.snapshot import Offer, Provider
 
-LATENCY_WEIGHT: Final = 0.2  # of the newest first byte in the moving average
+LATENCY_WEIGHT: Final = 0.2  # of the newest first byte in the moving average, at least
+LATENCY_HALF_LIFE_S: Final = 30.0  # of what was measured: who is not called would stay slow
 SCORE_WEIGHT: Final = 0.25  # of the newest outcome: three failures in a row make a provider sick
 SICK: Final = 0.5  # below this score a provider stands behind its healthy peers
 NEARLY_WELL: Final = 0.99  # from here a score is one again, and costs nothing more
@@ -20,7 +22,9 @@ SCORE_HALF_LIFE_S: Final = 60.0  # of what is missing to one: who is not called 
 @dataclass(slots=True)
 class ProviderLoad:
     in_flight: int = 0
-    first_byte_s: float | None = None  # moving average; None: never called
+    first_byte_s: float | None = None  # moving average; None: never measured
+    called_s: float = -inf  # when it was last, for all that is known
+    newest_weight: float = LATENCY_WEIGHT  # of the next first byte
     marred: bool = False  # something was the matter lately; else nobody need look any closer
     breaker: Breaker = field(default_factory=Breaker)
     cooldowns: Cooldowns = field(default_factory=Cooldowns)
@@ -51,7 +55,25 @@ class ProviderLoad:
         if self.first_byte_s is None:
             self.first_byte_s = seconds
         else:
-            self.first_byte_s += LATENCY_WEIGHT * (seconds - self.first_byte_s)
+            self.first_byte_s += self.newest_weight * (seconds - self.first_byte_s)
+        self.newest_weight = LATENCY_WEIGHT
+
+    def expected_s(self, now_s: float) -> float:
+        """Of the first byte. It fades to none, until there is a call that measures it anew; and
+        that is one: from its begin on all is as it was."""
+        left = self._left(now_s)
+        if self.first_byte_s is None:
+            return inf if left > 0.5 else 0.0
+        return self.first_byte_s * left
+
+    def begin_call(self, now_s: float) -> None:
+        self.newest_weight = max(self.newest_weight, 1.0 - self._left(now_s))
+        self.called_s = now_s
+
+    def _left(self, now_s: float) -> float:
+        """Of what was measured."""
+        left: float = 0.5 ** (max(0.0, now_s - self.called_s) / LATENCY_HALF_LIFE_S)
+        return left
 
     def leave_unasked(self, model: str, now_s: float) -> None:
         self.unasked[model] = now_s + UNASKED_S
@@ -69,6 +91,7 @@ class ProviderLoad:
         address = (provider.origin, provider.base_path)
         if self.address not in (None, address):
             self.breaker, self.score = Breaker(), 1.0
+            self.first_byte_s, self.called_s = None, -inf
             self.cooldowns.clear()
             self.unasked.clear()
         self.address = address
@@ -95,6 +118,7 @@ class LoadStore:
 
         That one then stands behind it: else who always fails were the first of every request.
         """
+        self.of(offer.provider.id).begin_call(self.now_s())
         for each in (offer, first):
             self._turns += 1
             self.of(each.provider.id).turns[api, each.model] = self._turns

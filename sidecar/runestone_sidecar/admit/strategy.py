@@ -50,8 +50,8 @@ def _least_busy(offers: Offers, now: Situation) -> Offers:
 
 
 def _lowest_latency(offers: Offers, now: Situation) -> Offers:
-    # One never called has no latency: it comes first, so that it gets one.
-    return sorted(offers, key=lambda offer: now.load.of(offer.provider.id).first_byte_s or 0.0)
+    now_s = now.load.now_s()
+    return sorted(offers, key=lambda offer: now.load.of(offer.provider.id).expected_s(now_s))
 
 
 def _lowest_cost(offers: Offers, now: Situation) -> Offers:
@@ -74,7 +74,7 @@ STRATEGIES: Final[Mapping[str, Strategy]] = {
     "Random": _random,
 }
 # Those that go by what other requests change, while one waits for its turn say.
-PASSING: Final = frozenset({"RoundRobin", "LeastBusy"})
+PASSING: Final = frozenset({"RoundRobin", "LeastBusy", "LowestLatency"})
 
 
 @dataclass(slots=True)

@@ -75,6 +75,8 @@ class Outcomes:
 
     def succeeded(self, provider: Provider, turn: Turn, model: str) -> None:
         load, now_s = turn.load, self._load.now_s()
+        if turn.request is not None:  # a health check measures nothing
+            load.called_s = now_s
         if not load.marred:
             load.breaker.answered(turn.request, now_s)
             return

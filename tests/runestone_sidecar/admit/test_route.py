@@ -255,6 +255,7 @@ def test_strategies() -> None:
     assert firsts("LeastBusy", busy) == ["c"]
     slow = fresh()
     for name, seconds in (("a", 0.3), ("b", 0.1), ("c", 0.2)):
+        slow.load.of(f"shop/p/{name}").begin_call(slow.load.now_s())
         slow.load.of(f"shop/p/{name}").observe_first_byte(seconds)
     assert firsts("LowestLatency", slow) == ["b"]
 

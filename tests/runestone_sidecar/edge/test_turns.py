@@ -8,7 +8,7 @@ from runestone_contract.config import Limits, Policy, Pool, Rule, Target
 from runestone_testing import bundles
 from runestone_testing import provider as scripts
 from runestone_testing.gateway import gateway, question
-from runestone_testing.outage import OK, at, provider_of
+from runestone_testing.outage import MAIN, OK, SPARE, at, load_of, provider_of, serving
 
 POOL = "shop/pool"
 MODELS = ("gpt-4o-mini", "spare")
@@ -55,3 +55,27 @@ async def test_only_what_is_served_takes_a_turn(tmp_path: Path, beside: str) -> 
                 served.append(provider_of(await found.chat()).removeprefix(f"{POOL}/"))
     first, second = "ba" if beside == "refusals" else "ab"  # of the one that was let in
     assert served == [first, second] * 3
+
+
+async def test_who_was_slow_is_tried_again(tmp_path: Path) -> None:
+    async with scripts.Provider(OK) as one:
+        providers = at(one), at(one, name="spare")
+        async with serving(tmp_path, *providers, strategy="LowestLatency") as (found, clock):
+            assert {provider_of(await found.chat()) for _ in range(2)} == {MAIN, SPARE}
+            load_of(found).first_byte_s = 800.0
+            served = []
+            for _ in range(5):
+                load_of(found, SPARE).first_byte_s = 300.0
+                served.append(provider_of(await found.chat()))
+                clock.now_s += 20
+            assert served == [SPARE, SPARE, SPARE, SPARE, MAIN]
+            assert (load_of(found).first_byte_s or 0.0) < 200.0
+            assert provider_of(await found.chat()) == MAIN
+
+
+async def test_what_had_no_choice_is_measured_too(tmp_path: Path) -> None:
+    async with scripts.Provider(OK) as one:
+        async with serving(tmp_path, at(one), strategy="LowestLatency") as (found, clock):
+            await found.chat()
+            assert load_of(found).called_s == clock.now_s
+            assert load_of(found).expected_s(clock.now_s) == load_of(found).first_byte_s

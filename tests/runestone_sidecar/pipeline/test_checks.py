@@ -91,6 +91,16 @@ async def test_what_is_sent(dialect: str, base: str, path: str, header: str) -> 
     assert not it.load.marred
 
 
+async def test_what_was_measured_fades_for_all_the_checks() -> None:
+    """Else who was slow once, and is checked, is not tried again."""
+    async with scripts.Provider(LIST) as provider, bench() as it:
+        it.load.begin_call(it.now_s)
+        it.load.observe_first_byte(0.8)
+        it.now_s = 30.0
+        await it.check(snapshot(provider.url))
+        assert it.load.expected_s(it.now_s) == 0.4
+
+
 FAILURES: list[Any] = [
     pytest.param(json_reply({}, status=500), "status_500", id="500"),
     pytest.param(json_reply({}, status=503), "status_503", id="503"),
