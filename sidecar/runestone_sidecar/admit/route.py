@@ -248,6 +248,9 @@ def visible_models(snapshot: Snapshot, principal: Principal) -> Mapping[str, Off
     policy = snapshot.policy_of(principal)
     if policy is None:
         return {}
+    aliases: dict[str, list[str]] = {}
+    for alias, model in policy.aliases.items():
+        aliases.setdefault(model, []).append(alias)
     found: dict[str, Offer] = {}
     for rule in policy.rules:
         for target in (*rule.targets, *rule.fallbacks):
@@ -255,21 +258,23 @@ def visible_models(snapshot: Snapshot, principal: Principal) -> Mapping[str, Off
                 continue  # it answers in the place of others
             for model, offers in target.pool.offers.items():
                 offered = [o for o in offers if target.provider in (None, o.provider.name)]
-                if offered and _rule_serves(policy, rule, principal, model):
-                    found.setdefault(model, offered[0])
-    for alias, model in policy.aliases.items():
-        if model in found:
-            found.setdefault(alias, found[model])
+                if not offered:
+                    continue
+                own = () if model in policy.aliases else (model,)
+                for name in (*own, *aliases.get(model, ())):
+                    if _rule_serves(policy, rule, principal, model, name):
+                        found.setdefault(name, offered[0])
     return dict(sorted(found.items()))
 
 
-def _rule_serves(policy: Policy, rule: Rule, principal: Principal, model: str) -> bool:
-    """Whether a request of this key for this model could get to the rule (headers aside)."""
+def _rule_serves(policy: Policy, rule: Rule, principal: Principal, model: str, asked: str) -> bool:
+    """Whether a request of this key for this model, by the name `asked`, could get to the rule
+    (headers aside)."""
     if not principal.allows(model):
         return False
     for earlier in policy.rules:
         match = earlier.match
-        if match is not None and not _concerns(match, principal, model):
+        if match is not None and not _concerns(match, principal, model, asked):
             continue
         if earlier is rule:
             return True

@@ -272,3 +272,38 @@ def test_visible_models_are_those_the_key_could_be_routed_to() -> None:
         key={"allowed_models": ["m", "fast"]},
     )
     assert list(visible_models(found, principal(found))) == ["fast", "m"]
+
+
+ALIAS_ONLY = Rule(name="r", match=Match(models=("fast",)), targets=(Target(pool="shop/one"),))
+HEADER_FIRST = Rule(
+    name="h",
+    match=Match(models=("fast",), headers=(("x-team", "b"),)),
+    targets=(Target(pool="shop/gone"),),
+)
+GONE = Rule(name="g", match=Match(models=("fast",)), targets=(Target(pool="shop/gone"),))
+REST = Rule(name="rest", targets=(Target(pool="shop/two"),))
+
+
+@pytest.mark.parametrize(
+    ("rules", "aliases", "visible"),
+    [
+        pytest.param((ALIAS_ONLY,), {"fast": "m"}, ["fast"], id="a-rule-for-the-alias-alone"),
+        pytest.param((ALIAS_ONLY, REST), {"fast": "m"}, ["fast", "m"], id="and-one-for-the-rest"),
+        pytest.param((GONE, REST), {"fast": "m"}, ["m"], id="the-alias-goes-nowhere"),
+        pytest.param((HEADER_FIRST, REST), {"fast": "m"}, ["fast", "m"], id="headers-aside"),
+        pytest.param((REST,), {"m": "absent"}, [], id="an-alias-hides-a-model"),
+    ],
+)
+def test_what_is_visible_is_what_can_be_asked_for(
+    rules: tuple[Rule, ...], aliases: dict[str, str], visible: list[str]
+) -> None:
+    found = snapshot(
+        pool("one", provider("a")), pool("two", provider("b")), rules=rules, aliases=aliases
+    )
+    assert list(visible_models(found, principal(found))) == visible
+    for name in ("fast", "m"):
+        if name in visible:
+            assert order(found, query(name))
+        else:
+            with pytest.raises(ModelNotFound):
+                order(found, query(name))
