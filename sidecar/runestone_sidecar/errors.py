@@ -6,7 +6,8 @@ GatewayError            status, type, code, message, param, retry_after_s
 ├── PermissionDenied    403 permission_denied
 ├── ModelNotFound       404 model_not_found, also for what the key may not see
 ├── NotFound            404 unknown URL         MethodNotAllowed    405
-│   └── JobNotFound     404 also for another key's
+│   ├── JobNotFound     404 also for another key's
+│   └── StateNotFound   404 of a conversation that no provider here keeps
 ├── JobConflict         409 of a job that does not stand so
 ├── BodyTooLarge        413                     UnsupportedMedia    415
 ├── RequestTimeout      408                     UrlTooLong          414
@@ -22,8 +23,9 @@ GatewayError            status, type, code, message, param, retry_after_s
 └── Internal            500
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 MAX_RETRY_AFTER_S = 120
 UNACKNOWLEDGED = "job_unacknowledged"  # a code: whether there is a job is not known
@@ -38,6 +40,7 @@ class GatewayError(Exception):
     exhausted: bool = (
         False  # retries and fallbacks were tried here: the client should not add its own
     )
+    details: Mapping[str, Any] | None = None  # for the client's code, where its API has such
 
     status: ClassVar[int] = 500
     type: ClassVar[str] = "api_error"
@@ -101,6 +104,11 @@ class NotFound(GatewayError):
 class JobNotFound(NotFound):
     message: str = "There is no such job."
     code: str | None = "job_not_found"
+
+
+@dataclass
+class StateNotFound(NotFound):
+    code: str | None = "state_not_found"
 
 
 @dataclass

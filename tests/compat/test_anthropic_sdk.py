@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import anthropic
 import pytest
+from anthropic import beta_tool
+from anthropic.types import ThreadNotFoundError
 from pydantic import BaseModel
 
 from runestone_testing import bundles
@@ -253,6 +255,44 @@ def test_tool_choice(
         tool_choice=choice,
     )
     assert [block.name for block in message.content if block.type == "tool_use"] == called
+
+
+@beta_tool
+def get_weather(city: str) -> str:
+    """The weather of a city."""
+    return f"rain in {city}"
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
+def test_the_tool_runner_does_without_a_thread_where_none_is_kept(
+    client: anthropic.Anthropic, provider: Model, stream: bool
+) -> None:
+    """It asks for one unasked."""
+    first = len(provider.received)
+    fields: Any = {
+        "model": GPT,
+        "max_tokens": 99,
+        "tools": [get_weather],
+        "messages": said("What is the weather in Paris and in Oslo?"),
+        "stream": stream,
+    }
+    runner: Any = client.beta.messages.tool_runner(**fields)
+    replies = [each.get_final_message() if stream else each for each in runner]
+    assert text_of(replies[-1]) == "The tools gave: rain in Paris; rain in Oslo."
+    assert [reply.stop_reason for reply in replies] == ["tool_use", "end_turn"]
+    assert len(provider.received) - first == 2
+
+
+def test_a_thread_that_is_kept_nowhere_is_not_found(client: anthropic.Anthropic) -> None:
+    fields: Any = {
+        "model": GPT,
+        "max_tokens": 9,
+        "messages": said("And then?"),
+        "thread": {"type": "continue", "previous_message_id": "msg_1"},
+    }
+    with pytest.raises(ThreadNotFoundError) as caught:
+        client.beta.messages.create(**fields)
+    assert caught.value.error_code == "thread_not_found"
 
 
 @EVERYWHERE

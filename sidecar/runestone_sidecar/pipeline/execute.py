@@ -13,7 +13,7 @@ from typing import Final
 import orjson
 
 from runestone_sidecar.config.snapshot import Offer
-from runestone_sidecar.errors import BadRequest, GatewayError, UpstreamFailed
+from runestone_sidecar.errors import BadRequest, GatewayError, StateNotFound, UpstreamFailed
 from runestone_sidecar.pipeline.aside import aside
 from runestone_sidecar.pipeline.failure import AttemptFailed, of_fault
 from runestone_sidecar.pipeline.outcomes import Outcomes, Turn
@@ -32,6 +32,7 @@ from runestone_sidecar.upstream.dialects.base import (
     BadReply,
     Codec,
     Dialect,
+    Missing,
     ProviderError,
     Rendered,
     Reply,
@@ -271,9 +272,9 @@ def _render(codec: Codec, request: Request, offer: Offer) -> Rendered:
     try:
         return codec.render(request, offer.target)
     except Untranslatable as error:
-        raise AttemptFailed(
-            UNTRANSLATABLE, "untranslatable", BadRequest(error.message, param=error.param)
-        ) from error
+        kind = StateNotFound if isinstance(error, Missing) else BadRequest
+        told = kind(error.message, param=error.param, details=error.details)
+        raise AttemptFailed(UNTRANSLATABLE, "untranslatable", told) from error
     except orjson.JSONEncodeError as error:
         raise AttemptFailed(
             UNREADABLE, "untranslatable", BadRequest("The request is nested too deeply.")

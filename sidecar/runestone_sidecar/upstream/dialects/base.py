@@ -103,6 +103,11 @@ class Untranslatable(DialectError):
 
     message: str
     param: str | None = None
+    details: Mapping[str, Any] | None = None  # for the client's code, in its API's words
+
+
+class Missing(Untranslatable):
+    """It builds on what this provider never had: a 404."""
 
 
 class BadReply(DialectError):

@@ -23,7 +23,9 @@ _TYPES: Final = {
 def envelope(error: GatewayError) -> dict[str, Any]:
     status = error.provider_status if isinstance(error, ProviderRefused) else error.status
     default = "invalid_request_error" if status < 500 else "api_error"
-    detail = {"type": _TYPES.get(status, default), "message": _message(error)}
+    detail: dict[str, Any] = {"type": _TYPES.get(status, default), "message": _message(error)}
+    if error.details is not None:
+        detail["details"] = error.details
     return {"type": "error", "error": detail}
 
 

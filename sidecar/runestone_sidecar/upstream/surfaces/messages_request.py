@@ -5,7 +5,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final
 
-from runestone_sidecar.upstream.dialects.base import Request, Untranslatable
+from runestone_sidecar.upstream.dialects.base import Missing, Request, Untranslatable
 from runestone_sidecar.upstream.dialects.fields import check_fields
 from runestone_sidecar.upstream.surfaces.messages_fields import FIELDS
 from runestone_sidecar.upstream.surfaces.messages_tools import (
@@ -32,6 +32,7 @@ _fits_user: Final = re.compile(r"[a-zA-Z0-9_-]{1,64}").fullmatch
 def to_chat(request: Request) -> Request:
     """Raises Untranslatable."""
     body = request.body
+    _check_thread(body.get("thread"))
     check_fields(body, FIELDS)
     output = _object(body, "output_config")
     tools = tools_of(body.get("tools"))
@@ -61,6 +62,17 @@ def to_chat(request: Request) -> Request:
         request_id=request.request_id,
         created_s=request.created_s,
     )
+
+
+def _check_thread(thread: Any) -> None:
+    """Anthropic's SDK asks for one unasked, and by these details knows to do without."""
+    if thread is None:
+        return
+    reason = FIELDS["thread"].reason
+    if isinstance(thread, dict) and thread.get("type") == "continue":
+        raise Missing(reason, "thread", {"error_code": "thread_not_found"})
+    details = {"error_code": "thread_unsupported_request", "unsupported": ["model"]}
+    raise Untranslatable(reason, "thread", details)
 
 
 def _max_tokens(body: Mapping[str, Any]) -> int:

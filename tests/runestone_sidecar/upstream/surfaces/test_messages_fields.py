@@ -7,7 +7,7 @@ import pytest
 from anthropic.types import message_count_tokens_params, message_create_params
 from anthropic.types.beta import message_create_params as beta_params
 
-from runestone_sidecar.upstream.dialects.base import Request, Untranslatable
+from runestone_sidecar.upstream.dialects.base import Missing, Request, Untranslatable
 from runestone_sidecar.upstream.dialects.fields import Fate
 from runestone_sidecar.upstream.surfaces.messages import Messages
 from runestone_sidecar.upstream.surfaces.messages_fields import BLOCKS, FIELDS
@@ -75,6 +75,22 @@ def test_a_field_meets_its_fate(name: str) -> None:
                 chat(asked)
             assert caught.value.param == name
             assert caught.value.message == FIELDS[name].reason
+
+
+@pytest.mark.parametrize(
+    ("thread", "error_code"),
+    [
+        pytest.param({"type": "create"}, "thread_unsupported_request", id="create"),
+        pytest.param({"type": "continue"}, "thread_not_found", id="continue"),
+        pytest.param("t", "thread_unsupported_request", id="no-object"),
+    ],
+)
+def test_a_thread_is_refused_by_what_the_sdk_looks_for(thread: Any, error_code: str) -> None:
+    with pytest.raises(Untranslatable) as caught:
+        chat({"container": "c", "thread": thread})
+    assert caught.value.details is not None
+    assert caught.value.details["error_code"] == error_code
+    assert isinstance(caught.value, Missing) is (error_code == "thread_not_found")
 
 
 @pytest.mark.parametrize("name", [name for name in FIELDS if name not in BASE])
