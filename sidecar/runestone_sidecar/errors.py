@@ -12,7 +12,7 @@ GatewayError            status, type, code, message, param, retry_after_s
 ├── BodyTooLarge        413                     UnsupportedMedia    415
 ├── RequestTimeout      408                     UrlTooLong          414
 ├── HeadTooLarge        431                     Overloaded          503 too many connections
-├── ProviderRefused     the provider's own 400, 404, 422, handed on
+├── ProviderRefused     the provider's own 400, 404, 409, 422, handed on
 ├── LimitReached        429 rate_limit_exceeded: the key's own limit
 │   └── BudgetSpent     429 insufficient_quota
 ├── QueueFull           429 no room for a job   QueueUnavailable    503 no job, or maybe one

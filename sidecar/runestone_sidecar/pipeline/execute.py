@@ -45,6 +45,7 @@ from runestone_sidecar.upstream.response import Response
 from runestone_sidecar.upstream.surfaces.base import Surface
 from runestone_sidecar.upstream.surfaces.codec import (
     TranslatedStream,
+    Translation,
     as_asked,
     asks_usage_itself,
     codec_for,
@@ -246,6 +247,7 @@ async def _read(dialect: Dialect, codec: Codec, request: Request, response: Resp
                 response,
                 lambda told: as_asked(codec, request, told),
                 asks_usage=asks_usage_itself(codec, request),
+                is_native=not isinstance(codec, Translation),
             )
         if not request.stream:
             return codec.read(request, await response.read(MAX_REPLY_BYTES))

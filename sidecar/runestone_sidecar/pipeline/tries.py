@@ -13,7 +13,7 @@ from runestone_sidecar.admit.availability import all_held
 from runestone_sidecar.admit.breaker import State
 from runestone_sidecar.admit.load import LoadStore
 from runestone_sidecar.config.snapshot import Offer
-from runestone_sidecar.errors import GatewayError
+from runestone_sidecar.errors import GatewayError, ProviderRefused
 from runestone_sidecar.pipeline.aside import aside
 from runestone_sidecar.pipeline.failure import AttemptFailed, of_refusal
 from runestone_sidecar.pipeline.outcomes import Outcomes, Turn
@@ -30,6 +30,7 @@ from runestone_sidecar.telemetry.events import EventType
 from runestone_sidecar.telemetry.traffic import Traffic
 from runestone_sidecar.upstream import faults
 from runestone_sidecar.upstream.dialects.base import Dialect, ProviderError, Untranslatable
+from runestone_sidecar.upstream.dialects.provider_error import details_in
 from runestone_sidecar.upstream.origin import Deadlines
 from runestone_sidecar.upstream.pool import Client
 from runestone_sidecar.upstream.response import Response
@@ -238,14 +239,18 @@ async def read_refusal(
     as_asked: Callable[[ProviderError], ProviderError] = lambda told: told,
     *,
     asks_usage: bool = False,
+    is_native: bool = False,
 ) -> AttemptFailed:
     """`as_asked` says it in words of what the client asked; `asks_usage`: it was also asked for the
-    usage of a stream, which the client did not do."""
+    usage of a stream, which the client did not do; `is_native`: it was asked in the client's own
+    API, and what it tells of the cause is for the client's code."""
     try:
         body = await response.read(MAX_ERROR_BYTES)
     except faults.UpstreamFault:  # too large, cut, silent: its status says enough
         body = b""
     failure = of_refusal(response, as_asked(dialect.read_error(response.status, body)))
+    if is_native and isinstance(failure.error, ProviderRefused):
+        failure.error.details = details_in(body)
     if asks_usage and response.status in {400, 422} and b"stream_options" in body:
         failure.row = USAGE_REFUSED
     return failure

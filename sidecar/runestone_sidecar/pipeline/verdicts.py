@@ -86,7 +86,7 @@ STATUSES: Final[Mapping[int, Row]] = {
     404: _client("404: no such model"),
     405: Row("405: no such API", Verdict.PROVIDER),
     408: Row("408: request too slow", Verdict.RETRY),
-    409: Row("409: conflict", Verdict.RETRY),
+    409: _client("409: conflict"),
     413: _client("413: request too large"),
     422: _client("422: request not understood"),
     425: Row("425: too early", Verdict.RETRY),

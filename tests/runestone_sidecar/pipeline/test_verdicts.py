@@ -22,6 +22,7 @@ from runestone_sidecar.upstream import faults
     [
         (400, Verdict.CLIENT),
         (404, Verdict.CLIENT),
+        (409, Verdict.CLIENT),
         (422, Verdict.CLIENT),
         (418, Verdict.CLIENT),
         (402, Verdict.CREDENTIAL),
@@ -91,8 +92,8 @@ def test_retry_after_in_the_past_is_none() -> None:
 
 
 PINNED = {
-    Sign.ALIVE: {400, 404, 413, 418, 422, 451},
-    Sign.NOTHING: {401, 402, 403, 405, 408, 409, 425, 429, 501},
+    Sign.ALIVE: {400, 404, 409, 413, 418, 422, 451},
+    Sign.NOTHING: {401, 402, 403, 405, 408, 425, 429, 501},
     Sign.FAILURE: {204, 302, 500, 502, 503, 504, 529},
 }
 

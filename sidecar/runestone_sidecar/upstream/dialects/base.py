@@ -173,4 +173,4 @@ class Dialect(Protocol):
         """Headers of every request: authorization."""
 
     def read_error(self, status: int, body: bytes) -> ProviderError:
-        """Total: any bytes give an error fit to show (a 400, 404 or 422 is shown)."""
+        """Total: any bytes give an error fit to show (a 400, 404, 409 or 422 is shown)."""

@@ -15,6 +15,8 @@ MAX_MESSAGE_CHARS: Final = 2_000
 INVALID_REQUEST: Final = "invalid_request_error"
 _MAX_FIELD_CHARS: Final = 100
 _MAX_BODY_BYTES: Final = 1024 * 1024  # an error is a few hundred bytes; the rest is not one
+_MAX_DETAILS_BYTES: Final = 4096  # a code and a few names; what is larger is not told
+_MAX_DETAILS_DEPTH: Final = 8
 
 # `code` of a refusal for what was asked or said, with whatever status and type it comes
 CONTENT_CODES: Final = frozenset({"content_filter", "content_policy_violation"})
@@ -35,6 +37,8 @@ _SECRETS: Final = (
         r"\1\2***",
     ),
 )
+
+_names_secret: Final = re.compile(r"(?i)api[-_ ]?key|authorization").search
 
 # Anthropic's `error.type` -> OpenAI's `type` and `code`
 _ANTHROPIC_TYPES: Final[dict[str, tuple[str, str | None]]] = {
@@ -71,13 +75,23 @@ leading_path: Final = re.compile(r"([a-z_]+)(?:\.[\w.\-]+)?(?=: )").match
 
 
 def read_error(status: int, body: bytes) -> ProviderError:
-    document = None
-    if len(body) <= _MAX_BODY_BYTES:
-        try:
-            document = orjson.loads(body)
-        except orjson.JSONDecodeError:
-            document = None
-    return error_of(document, status=status)
+    return error_of(_document(body), status=status)
+
+
+def details_in(body: bytes) -> dict[str, Any] | None:
+    """What Anthropic's errors tell a client's code beside their text, as fit to show as that."""
+    document = _document(body)
+    if not isinstance(document, dict) or document.get("type") != "error":
+        return None
+    error = document.get("error")
+    details = error.get("details") if isinstance(error, dict) else None
+    if not isinstance(details, dict):
+        return None
+    try:
+        size = len(orjson.dumps(details))
+    except orjson.JSONEncodeError:  # nested too deeply
+        return None
+    return _fit(details, 1) if size <= _MAX_DETAILS_BYTES else None
 
 
 def error_of(document: Any, *, status: int) -> ProviderError:
@@ -113,6 +127,30 @@ def fit_to_show(text: Any) -> str:
     for pattern, replacement in _SECRETS:
         line = pattern.sub(replacement, line)
     return line[:MAX_MESSAGE_CHARS]
+
+
+def _document(body: bytes) -> Any:
+    if len(body) > _MAX_BODY_BYTES:
+        return None
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return None
+
+
+def _fit(value: Any, depth: int) -> Any:
+    if isinstance(value, str):
+        return fit_to_show(value)
+    if not isinstance(value, dict | list):
+        return value
+    if depth > _MAX_DETAILS_DEPTH:
+        return None
+    if isinstance(value, list):
+        return [_fit(each, depth + 1) for each in value]
+    return {
+        fit_to_show(name): "***" if _names_secret(name) else _fit(each, depth + 1)
+        for name, each in value.items()
+    }
 
 
 def _is_flagged(error: Mapping[str, Any]) -> bool:

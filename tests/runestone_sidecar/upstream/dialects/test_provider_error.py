@@ -1,5 +1,7 @@
 """Errors of providers: every known shape, and any bytes at all."""
 
+from typing import Any
+
 import orjson
 import pytest
 from hypothesis import example, given
@@ -8,13 +10,13 @@ from hypothesis import strategies as st
 from runestone_sidecar.upstream.dialects.anthropic import Anthropic
 from runestone_sidecar.upstream.dialects.base import Dialect, ProviderError
 from runestone_sidecar.upstream.dialects.openai import OpenAI
-from runestone_sidecar.upstream.dialects.provider_error import MAX_MESSAGE_CHARS
+from runestone_sidecar.upstream.dialects.provider_error import MAX_MESSAGE_CHARS, details_in
 
 DIALECTS: list[Dialect] = [OpenAI(), Anthropic()]
 
 
-def anthropic(type_: str, message: str) -> bytes:
-    error = {"type": type_, "message": message}
+def anthropic(type_: str, message: str, **more: Any) -> bytes:
+    error = {"type": type_, "message": message, **more}
     return orjson.dumps({"type": "error", "error": error, "request_id": "req_1"})
 
 
@@ -114,6 +116,10 @@ ERRORS: dict[str, tuple[int, bytes, ProviderError]] = {
 }  # fmt: skip
 
 
+def details_of(details: Any) -> Any:
+    return details_in(anthropic(INVALID, "m", details=details))
+
+
 @pytest.mark.parametrize("dialect", DIALECTS, ids=["openai", "anthropic"])
 @pytest.mark.parametrize(("status", "body", "error"), ERRORS.values(), ids=ERRORS)
 def test_fault_c21_an_error_is_read(
@@ -156,12 +162,43 @@ def test_credentials_are_masked(text: str, secret: str) -> None:
         assert tail not in shown
 
 
+@pytest.mark.parametrize(("text", "secret"), SECRETS.values(), ids=SECRETS)
+def test_credentials_are_masked_in_details(text: str, secret: str) -> None:
+    text = text.format(secret)
+    told = details_of({"error_code": "x", "inner": [{text: text}], "api_key": secret, "n": 7})
+    assert told is not None
+    assert (told["error_code"], told["api_key"], told["n"]) == ("x", "***", 7)
+    assert secret.replace("\x00", "")[-6:] not in repr(told)
+
+
+@pytest.mark.parametrize(
+    ("details", "told"),
+    [
+        pytest.param("text", None, id="no-object"),
+        pytest.param({"a": "x" * 5000}, None, id="too-long"),
+        pytest.param({"a": "x" * 3000}, {"a": "x" * MAX_MESSAGE_CHARS}, id="a-long-text"),
+        pytest.param({"a\n": "b\x1b[31m\r\nc"}, {"a": "b[31m c"}, id="control-characters"),
+        pytest.param({"a": None, "b": [1.5, True]}, {"a": None, "b": [1.5, True]}, id="values"),
+    ],
+)
+def test_details_are_plain_and_bounded(details: Any, told: Any) -> None:
+    assert details_of(details) == told
+
+
+@pytest.mark.parametrize("depth", [7, 8, 200, 300, 900])
+def test_details_are_told_down_to_some_depth(depth: int) -> None:
+    body = b'{"type":"error","error":{"message":"m","details":{"a":' + b"[" * depth + b"]" * depth
+    told = repr(details_in(body + b"}}}"))
+    assert ("None" in told) is (depth > 7)
+    assert told.count("[") <= 7
+
+
 def test_words_are_not_taken_for_credentials() -> None:
     text = "The task-oriented risk-model sk-learn has a basic plan; bearer of news, api keys fine"
     assert OpenAI().read_error(400, orjson.dumps({"error": {"message": text}})).message == text
 
 
-FIELDS = st.sampled_from(["error", "message", "type", "code", "param", "detail"])
+FIELDS = st.sampled_from(["error", "message", "type", "code", "param", "detail", "details"])
 DOCUMENTS = st.recursive(
     st.none() | st.text(alphabet=st.characters(codec="utf-8")) | st.integers(-9, 9) | st.booleans(),
     lambda inner: st.lists(inner) | st.dictionaries(FIELDS, inner),
@@ -174,6 +211,7 @@ DOCUMENTS = st.recursive(
 @example(400, orjson.dumps({"error": {"message": "x" * 100_000}}))
 def test_any_bytes_give_an_error_fit_to_show(status: int, body: bytes) -> None:
     for dialect in DIALECTS:
+        details_in(body)
         error = dialect.read_error(status, body)
         assert error.message
         assert error.type
