@@ -148,6 +148,19 @@ def refusal_of(message: Mapping[str, Any]) -> str:
     return refusal if isinstance(refusal, str) else ""
 
 
+def written_of(function: Mapping[str, Any]) -> str:
+    """A call's arguments, or a piece of them. Some vendors give an object, whole, and no text.
+    Raises BadReply.
+    """
+    given = function.get("arguments")
+    if isinstance(given, str):
+        return given
+    try:
+        return "" if given in (None, {}) else orjson.dumps(given).decode()
+    except orjson.JSONEncodeError:
+        raise BadReply("the arguments of a tool call are nested too deeply") from None
+
+
 def arguments_of(text: str) -> orjson.Fragment | None:
     """As they were written, numbers and all. None: not an object."""
     text = text.strip()
@@ -187,8 +200,7 @@ def _tool_uses(request: Request, calls: Any, stop: Stop) -> list[dict[str, Any]]
         name = function.get("name") if isinstance(function, dict) else None
         if not isinstance(name, str) or not name or not isinstance(function, dict):
             raise BadReply("a tool call of the reply is malformed")
-        text = function.get("arguments")
-        arguments = arguments_of(text if isinstance(text, str) else "")
+        arguments = arguments_of(written_of(function))
         if arguments is not None:
             identifier = call_id(request, call.get("id"), number)
             blocks.append({"type": "tool_use", "id": identifier, "name": name, "input": arguments})

@@ -29,6 +29,7 @@ from runestone_sidecar.upstream.surfaces.messages_reply import (
     said_in,
     stop_of,
     usage_of,
+    written_of,
 )
 
 _MAX_BLOCKS: Final = 1_024
@@ -176,8 +177,8 @@ class MessagesSink:
         if not isinstance(function, dict):
             raise BadReply("a tool call of the stream is malformed")
         call = self._call_of(piece, function, out)
-        text = function.get("arguments")
-        if not isinstance(text, str) or not text or (call.is_ended and text.isspace()):
+        text = written_of(function)
+        if not text or (call.is_ended and text.isspace()):
             return
         if call.is_ended:
             raise BadReply("a tool call of the stream goes on after its end")

@@ -112,6 +112,11 @@ def test_numbers_of_arguments_are_kept_as_they_were_written() -> None:
     assert arguments.encode() in body
 
 
+@pytest.mark.parametrize("given", [{"x": [1, {"y": "z"}]}, {}], ids=str)
+def test_arguments_that_are_an_object_already(given: dict[str, Any]) -> None:
+    assert read(completion(tool_calls=[call(given)]))["content"] == [use(given)]
+
+
 CALLS = [call()]
 # id -> (finish reason, other fields of the message, of the choice, stop_reason, stop_sequence)
 STOPS: dict[str, tuple[str, Any, Any, str, str | None]] = {
@@ -227,6 +232,11 @@ BAD: dict[str, Any] = {
     "a call without name": completion(tool_calls=[call(function={"arguments": "{}"})]),
     "arguments a list": completion(tool_calls=[call("[1]")]),
     "arguments cut": completion(tool_calls=[call('{"secret":')]),
+    "arguments a list and no text": completion(tool_calls=[call([1])]),
+    "arguments too deep": completion(
+        tool_calls=[call(orjson.loads(b'{"x":' * 999 + b"1" + b"}" * 999))]
+    ),
+    "arguments a number": completion(tool_calls=[call(0)]),
     "arguments a word": completion(tool_calls=[call("secret")]),
 }
 

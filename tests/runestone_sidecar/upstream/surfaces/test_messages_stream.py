@@ -161,7 +161,7 @@ def chunk(finish: str | None = None, **delta: Any) -> dict[str, Any]:
     return {"id": "c", "choices": [{"index": 0, "delta": delta, "finish_reason": finish}]}
 
 
-def call(arguments: str = "{}", index: Any = 0, **fields: Any) -> dict[str, Any]:
+def call(arguments: Any = "{}", index: Any = 0, **fields: Any) -> dict[str, Any]:
     """`name` goes to the function; all others to the call."""
     function = {"arguments": arguments, "name": fields.pop("name", "f")}
     piece = {"index": index, "id": "call_0", "type": "function", "function": function} | fields
@@ -220,6 +220,14 @@ CALLS: dict[str, tuple[list[list[dict[str, Any]]], list[Any]]] = {
     "no id": (
         [[call("{}", 0, id=None)], [call("{}", 1, id="")]],
         [use("toolu_req-1_0", {}), use("toolu_req-1_1", {})],
+    ),
+    "an object": (
+        [[call({"x": [1]}, 0, id="a")], [call({}, 1, id="b")]],
+        [use("a", {"x": [1]}), use("b", {})],
+    ),
+    "an empty object before the text": (
+        [[call({}, 0, id="a")], [more('{"x":1}')]],
+        [use("a", {"x": 1})],
     ),
     "no arguments": ([[call("", 0, id="a")], [call("", 1, id="b")]], [use("a", {}), use("b", {})]),
     "arguments null": ([[call("nu", 0, id="a")], [more("ll", 0)]], [use("a", {})]),
@@ -315,6 +323,10 @@ BAD: dict[str, list[dict[str, Any]]] = {
     "a thought a text": [chunk("stop", thinking_blocks=["f"])],
     "arguments cut": [chunk("tool_calls", tool_calls=[call('{"x":')])],
     "arguments a list": [chunk("tool_calls", tool_calls=[call("[1]")])],
+    "arguments an object twice": [
+        chunk("tool_calls", tool_calls=[call({"x": 1}), call({"x": 1})]),
+    ],
+    "arguments a number": [chunk("tool_calls", tool_calls=[call(0)])],
     "arguments words": [chunk(tool_calls=[call("a long text that is no JSON")])],
     "a call that goes on after its end": [
         chunk(tool_calls=[call('{"x":1}', 0), call("{", 1, id="b")]),
