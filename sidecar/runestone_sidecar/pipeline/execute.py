@@ -20,11 +20,11 @@ from runestone_sidecar.pipeline.outcomes import Outcomes, Turn
 from runestone_sidecar.pipeline.plan import Plan, Record
 from runestone_sidecar.pipeline.tries import Tries, read_refusal, within
 from runestone_sidecar.pipeline.verdicts import (
-    BAD_REPLY,
     UNREADABLE,
     UNTRANSLATABLE,
     Row,
     row_of_fault,
+    row_of_reply,
 )
 from runestone_sidecar.upstream import faults
 from runestone_sidecar.upstream.dialects.base import (
@@ -105,8 +105,8 @@ class StreamedReply:
                 if out := reader.feed(data):
                     self.events += events_in(out)
                     return out
-            except BadReply:
-                self._lost(BAD_REPLY)
+            except BadReply as bad:
+                self._lost(row_of_reply(bad))
                 raise
         return b""
 
@@ -124,8 +124,8 @@ class StreamedReply:
             return
         try:
             await self._response.relay(take)
-        except BadReply:
-            self._lost(BAD_REPLY)
+        except BadReply as bad:
+            self._lost(row_of_reply(bad))
             raise
 
     def error_frame(self, surface: Surface, error: GatewayError) -> bytes:
@@ -215,7 +215,9 @@ class Executor(Tries[Plan, Answer]):
             raise of_fault(fault, deadlines, own) from fault
         except BadReply as error:
             raise AttemptFailed(
-                BAD_REPLY, "bad_reply", UpstreamFailed("The provider's answer is not valid.")
+                row_of_reply(error),
+                "bad_reply",
+                UpstreamFailed("The provider's answer is not valid."),
             ) from error
         finally:
             load.in_flight -= 1

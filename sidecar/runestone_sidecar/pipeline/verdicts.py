@@ -13,6 +13,7 @@ from typing import Final
 
 from runestone_sidecar.admit.cooldown import Reason
 from runestone_sidecar.upstream import faults
+from runestone_sidecar.upstream.dialects.base import BadReply, Miswritten
 from runestone_sidecar.upstream.dialects.provider_error import CONTENT_CODES, TOO_LARGE_CODE
 
 
@@ -122,6 +123,9 @@ OUT_OF_TIME: Final = Row(
     "our time is over while an answer comes, or a rule gave it less than 10 s", Verdict.PROVIDER
 )
 BAD_REPLY: Final = _failure("200, but not the answer promised", Verdict.PROVIDER)
+MISWRITTEN: Final = Row(
+    "200, but the model wrote what cannot be told: arguments that are no JSON, …", Verdict.PROVIDER
+)
 UNTRANSLATABLE: Final = Row("cannot be said in this provider's format", Verdict.PROVIDER)
 UNREADABLE: Final = Row("a request nested too deeply", Verdict.CLIENT)
 PASSED_OVER: Final = Row("to be left alone since it was routed to", Verdict.PROVIDER)
@@ -160,6 +164,10 @@ def row_of_fault(fault: faults.UpstreamFault) -> Row:
     return next(FAULTS[kind] for kind in type(fault).__mro__ if kind in FAULTS)
 
 
+def row_of_reply(bad: BadReply) -> Row:
+    return MISWRITTEN if isinstance(bad, Miswritten) else BAD_REPLY
+
+
 def rows() -> tuple[Row, ...]:
     """All of them, in the order of the documentation."""
     return (
@@ -176,6 +184,7 @@ def rows() -> tuple[Row, ...]:
         USAGE_REFUSED,
         OUT_OF_TIME,
         BAD_REPLY,
+        MISWRITTEN,
         UNTRANSLATABLE,
         UNREADABLE,
         PASSED_OVER,

@@ -34,7 +34,7 @@ from runestone_testing.outage import (
     serving,
     two,
 )
-from runestone_testing.provider import SSE, chunk, event, head, reply, sse_reply
+from runestone_testing.provider import SSE, chunk, event, head, json_reply, reply, sse_reply
 
 
 @pytest.mark.parametrize("tries", [1, 2, 4], ids=lambda tries: f"attempts-{tries}")
@@ -196,6 +196,39 @@ async def test_what_is_no_outage_never_counts(tmp_path: Path, status: int) -> No
             clock.now_s += 61  # every pause is over
         assert breaker_of(found) == "CLOSED"
         assert len(one.requests) == 6
+
+
+def calling(arguments: str, *, stream: bool) -> bytes:
+    """A chat with such a call."""
+    call = {"index": 0, "id": "c", "function": {"name": "f", "arguments": arguments}}
+    part = "delta" if stream else "message"
+    choice = {"index": 0, part: {"tool_calls": [call]}, "finish_reason": "tool_calls"}
+    return (
+        sse_reply([{"choices": [choice]}, "[DONE]"])
+        if stream
+        else json_reply({"choices": [choice]})
+    )
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
+@pytest.mark.parametrize("arguments", ["[1]", '{"x":', '{"x": NaN}'], ids=str)
+async def test_what_a_model_writes_never_counts(
+    tmp_path: Path, arguments: str, stream: bool
+) -> None:
+    """Else a prompt takes a provider from everybody."""
+    async with two(tmp_path, calling(arguments, stream=stream)) as (found, _, one, other):
+        other.answer = calling("{}", stream=stream)
+        for number in range(4):
+            turns = [{"role": "user", "content": f"from client {number}"}]
+            asked = {"model": "gpt-4o-mini", "max_tokens": 9, "messages": turns, "stream": stream}
+            if stream:  # it has begun by then
+                with pytest.raises(httpx.RemoteProtocolError):
+                    await found.client.post("/messages", json=asked)
+            else:
+                assert provider_of(await found.client.post("/messages", json=asked)) == SPARE
+        assert len(one.requests) == 4
+        assert breaker_of(found) == "CLOSED"
+        assert load_of(found).score == 1.0
 
 
 async def test_a_rule_in_a_hurry_judges_itself(tmp_path: Path) -> None:

@@ -114,6 +114,11 @@ class BadReply(DialectError):
     """A 200 whose body is not what this format promises: a 502, and worth another provider."""
 
 
+class Miswritten(BadReply):
+    """What the model itself wrote into a reply that is else as promised: it may follow from the
+    prompt, and tells nothing of the provider."""
+
+
 class StreamReader(Protocol):
     """Reads one streamed reply; made anew for each attempt."""
 

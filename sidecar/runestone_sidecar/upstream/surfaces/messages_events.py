@@ -4,7 +4,7 @@ from typing import Any, Final
 
 import orjson
 
-from runestone_sidecar.upstream.dialects.base import BadReply
+from runestone_sidecar.upstream.dialects.base import Miswritten
 from runestone_sidecar.upstream.surfaces.messages_reply import Stop, arguments_of
 
 _MAX_LEAD_CHARS: Final = 16  # before it must show whether the arguments are an object
@@ -123,7 +123,7 @@ class Call(Block):
         self.is_ended = True
         is_cut = stop is not None and stop.is_cut
         if not is_cut and arguments_of("".join(self._arguments)) is None:
-            raise BadReply("the arguments of a tool call are not a JSON object")
+            raise Miswritten("the arguments of a tool call are not a JSON object")
         return super().end(stop)
 
     def _flow(self) -> bytes:
@@ -132,7 +132,7 @@ class Call(Block):
             unsent = unsent.lstrip()
             if not unsent.startswith("{"):
                 if len(unsent) > _MAX_LEAD_CHARS:
-                    raise BadReply("the arguments of a tool call are not a JSON object")
+                    raise Miswritten("the arguments of a tool call are not a JSON object")
                 return b""  # nothing yet, or a `null` that stands for none
             self._flows = True
         self._sent = len(self._arguments)

@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple
 
 import orjson
 
-from runestone_sidecar.upstream.dialects.base import BadReply, Request
+from runestone_sidecar.upstream.dialects.base import BadReply, Miswritten, Request
 
 THINKING: Final = "thinking"
 TEXT: Final = "text"
@@ -158,7 +158,7 @@ def written_of(function: Mapping[str, Any]) -> str:
     try:
         return "" if given in (None, {}) else orjson.dumps(given).decode()
     except orjson.JSONEncodeError:
-        raise BadReply("the arguments of a tool call are nested too deeply") from None
+        raise Miswritten("the arguments of a tool call are nested too deeply") from None
 
 
 def arguments_of(text: str) -> orjson.Fragment | None:
@@ -198,14 +198,16 @@ def _tool_uses(request: Request, calls: Any, stop: Stop) -> list[dict[str, Any]]
     for number, call in enumerate(calls):
         function = call.get("function") if isinstance(call, dict) else None
         name = function.get("name") if isinstance(function, dict) else None
-        if not isinstance(name, str) or not name or not isinstance(function, dict):
+        if not isinstance(name, str) or not isinstance(function, dict):
             raise BadReply("a tool call of the reply is malformed")
+        if not name:
+            raise Miswritten("a tool call of the reply has no name")
         arguments = arguments_of(written_of(function))
         if arguments is not None:
             identifier = call_id(request, call.get("id"), number)
             blocks.append({"type": "tool_use", "id": identifier, "name": name, "input": arguments})
         elif not stop.is_cut:
-            raise BadReply("the arguments of a tool call are not a JSON object")
+            raise Miswritten("the arguments of a tool call are not a JSON object")
     return blocks
 
 

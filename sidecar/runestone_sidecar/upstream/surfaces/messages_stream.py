@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from runestone_sidecar.errors import GatewayError
-from runestone_sidecar.upstream.dialects.base import BadReply, Request
+from runestone_sidecar.upstream.dialects.base import BadReply, Miswritten, Request
 from runestone_sidecar.upstream.surfaces.messages_envelope import error_event
 from runestone_sidecar.upstream.surfaces.messages_events import (
     Block,
@@ -197,8 +197,10 @@ class MessagesSink:
             index, call = max(self._calls) + 1, None
         if call is not None:
             return call
-        if not isinstance(name, str) or not name:
+        if not isinstance(name, str):
             raise BadReply("a tool call of the stream has no name")
+        if not name:
+            raise Miswritten("a tool call of the stream has an empty name")
         number = len(self._calls)
         call = Call(self._block_count, call_id(self._request, identifier, number), name)
         self._calls[index] = call
@@ -208,7 +210,7 @@ class MessagesSink:
 
     def _begin(self, block: Block, out: list[bytes]) -> None:
         if self._block_count >= _MAX_BLOCKS:
-            raise BadReply("the stream has too many blocks")
+            raise Miswritten("the stream has too many blocks")
         self._block_count += 1
         self._queue.append(block)
         while len(self._queue) > 1 and self._queue[0].is_over:
@@ -230,4 +232,4 @@ class MessagesSink:
     def _hold(self, text: str) -> None:
         self._held_chars += len(text)
         if self._held_chars > _MAX_HELD_CHARS:
-            raise BadReply("a block of the stream is too long to be held")
+            raise Miswritten("a block of the stream is too long to be held")
