@@ -47,11 +47,13 @@ async def asked(client: anthropic.AsyncAnthropic, *, stream: bool) -> Message:
         return await events.get_final_message()
 
 
-def reply(*, stream: bool, finish: str = "tool_calls", **said: Any) -> bytes:
-    part = "delta" if stream else "message"
-    choice = {"index": 0, part: {"role": "assistant", **said}, "finish_reason": finish}
-    document = {"id": "c", "choices": [choice]}
-    return sse_reply([document, "[DONE]"]) if stream else json_reply(document)
+def reply(*, stream: bool, **said: Any) -> bytes:
+    def told(finish: str | None, **part: Any) -> dict[str, Any]:
+        return {"id": "c", "choices": [{"index": 0, **part, "finish_reason": finish}]}
+
+    if not stream:
+        return json_reply(told("tool_calls", message=said))
+    return sse_reply([told(None, delta=said), told("tool_calls", delta={}), "[DONE]"])
 
 
 def call(arguments: Any) -> dict[str, Any]:
@@ -67,3 +69,19 @@ async def test_arguments_that_are_no_text_are_not_lost(tmp_path: Path, stream: b
     (block,) = message.content
     assert block.type == "tool_use"
     assert block.input == {"x": {"y": [1]}}
+
+
+@STREAMED
+@pytest.mark.parametrize("half", ["\ud83d", r"\ud83d"], ids=["of-the-vendor", "of-the-model"])
+async def test_half_of_a_surrogate_pair_is_no_failure(
+    tmp_path: Path, half: str, stream: bool
+) -> None:
+    """Escaped in the vendor's JSON, or in what the model wrote."""
+    answer = reply(stream=stream, content="a\ud83d", tool_calls=[call('{"x":"' + half + '"}')])
+    async with client_before(tmp_path, answer) as client:
+        message = await asked(client, stream=stream)
+    text, use = message.content
+    assert text.type == "text"
+    assert text.text == "a\ufffd"
+    assert use.type == "tool_use"
+    assert use.input == {"x": "\ufffd"}

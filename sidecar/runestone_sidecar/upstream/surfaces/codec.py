@@ -20,6 +20,7 @@ from runestone_sidecar.upstream.dialects.base import (
     Untranslatable,
     Usage,
 )
+from runestone_sidecar.upstream.dialects.exact_json import decoded, with_whole_pairs
 from runestone_sidecar.upstream.sse import SSEParser, SSETooLargeError
 from runestone_sidecar.upstream.surfaces.base import ChatSink, Surface, Translator
 from runestone_sidecar.upstream.surfaces.translated_refusal import error_within, place_of, reworded
@@ -104,7 +105,13 @@ class Translation:
 
     def read(self, request: Request, body: bytes) -> Reply:
         assert self._asked is not None  # rendered before it is read
-        reply = self._chat.read(self._asked, body)
+        try:
+            reply = self._chat.read(self._asked, body)
+        except BadReply:
+            whole = with_whole_pairs(body)
+            if whole == body:
+                raise
+            reply = self._chat.read(self._asked, whole)
         completion = orjson.loads(reply.body)
         return Reply(self._translator.read_chat(request, completion), reply.usage)
 
@@ -172,7 +179,7 @@ class TranslatedStream:
         if event.strip() == b"[DONE]":
             return b""  # the sink is told by `finish`, when the provider's message has ended too
         try:
-            chunk = orjson.loads(event)
+            chunk = decoded(event)
         except orjson.JSONDecodeError:
             raise BadReply("an event of the stream is not JSON") from None
         if not isinstance(chunk, dict):

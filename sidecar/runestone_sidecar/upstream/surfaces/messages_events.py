@@ -1,13 +1,21 @@
 """The events of each content block of a streamed message; one that waits keeps what it is told."""
 
+import re
 from typing import Any, Final
 
 import orjson
 
 from runestone_sidecar.upstream.dialects.base import Miswritten
+from runestone_sidecar.upstream.dialects.exact_json import with_whole_pairs
 from runestone_sidecar.upstream.surfaces.messages_reply import Stop, arguments_of
 
 _MAX_LEAD_CHARS: Final = 16  # before it must show whether the arguments are an object
+# Every escape, so that a backslash which is one itself begins none; the group is one at the end
+# that is cut, or the first half of a pair.
+_escapes: Final = re.compile(
+    r"((?:\\u[dD][89abAB][0-9a-fA-F]{2})?(?:\\(?:u[0-9a-fA-F]{0,3})?)?\Z)|\\(?:u[0-9a-fA-F]{4}|.)",
+    re.DOTALL,
+).finditer
 
 
 class Block:
@@ -98,7 +106,7 @@ class Redacted(Block):
 class Call(Block):
     """Keeps all of the arguments, to see when they are whole and whether they are an object."""
 
-    __slots__ = ("_arguments", "_flows", "_sent", "id", "is_ended")
+    __slots__ = ("_arguments", "_escape", "_flows", "_sent", "id", "is_ended")
 
     def __init__(self, index: int, identifier: str, name: str) -> None:
         super().__init__(index, {"type": "tool_use", "id": identifier, "name": name, "input": {}})
@@ -107,6 +115,7 @@ class Call(Block):
         self._arguments: list[str] = []
         self._sent = 0  # how many of them
         self._flows = False
+        self._escape = ""  # of what comes next: it may go on
 
     @property
     def is_over(self) -> bool:
@@ -124,7 +133,8 @@ class Call(Block):
         is_cut = stop is not None and stop.is_cut
         if not is_cut and arguments_of("".join(self._arguments)) is None:
             raise Miswritten("the arguments of a tool call are not a JSON object")
-        return super().end(stop)
+        rest, self._escape = _whole(self._escape), ""  # of a call that was cut
+        return self._delta(rest) + super().end(stop)
 
     def _flow(self) -> bytes:
         unsent = "".join(self._arguments[self._sent :])
@@ -136,9 +146,25 @@ class Call(Block):
                 return b""  # nothing yet, or a `null` that stands for none
             self._flows = True
         self._sent = len(self._arguments)
-        if not unsent:
+        if self._escape or "\\" in unsent:
+            unsent, self._escape = _parted(self._escape + unsent)
+        return self._delta(unsent)
+
+    def _delta(self, text: str) -> bytes:
+        if not text:
             return b""
-        return delta(self._index, {"type": "input_json_delta", "partial_json": unsent})
+        return delta(self._index, {"type": "input_json_delta", "partial_json": text})
+
+
+def _parted(text: str) -> tuple[str, str]:
+    """JSON without halves of surrogate pairs, and an escape at its end that may yet be whole."""
+    found = (each.start() for each in _escapes(text) if each[1] is not None)
+    end = next(found, len(text))
+    return _whole(text[:end]), text[end:]
+
+
+def _whole(text: str) -> str:
+    return with_whole_pairs(text.encode()).decode()
 
 
 def event(name: bytes, fields: dict[str, Any]) -> bytes:

@@ -13,6 +13,7 @@ from typing import Any, Final, NamedTuple
 import orjson
 
 from runestone_sidecar.upstream.dialects.base import BadReply, Miswritten, Request
+from runestone_sidecar.upstream.dialects.exact_json import with_whole_pairs
 
 THINKING: Final = "thinking"
 TEXT: Final = "text"
@@ -162,14 +163,17 @@ def written_of(function: Mapping[str, Any]) -> str:
 
 
 def arguments_of(text: str) -> orjson.Fragment | None:
-    """As they were written, numbers and all. None: not an object."""
+    """As they were written, numbers and all, but for halves of surrogate pairs, which clients do
+    not read. None: not an object.
+    """
     text = text.strip()
     if text in _EMPTY:
         return orjson.Fragment(b"{}")
     try:
         is_object = isinstance(orjson.loads(text), dict)
     except orjson.JSONDecodeError:
-        return None
+        whole = with_whole_pairs(text.encode()).decode()
+        return None if whole == text else arguments_of(whole)
     return orjson.Fragment(text) if is_object else None
 
 

@@ -112,6 +112,11 @@ def test_numbers_of_arguments_are_kept_as_they_were_written() -> None:
     assert arguments.encode() in body
 
 
+def test_half_of_a_surrogate_pair_in_arguments_is_carried() -> None:
+    said = read(completion(tool_calls=[call(r'{"x":"\ud83d","y":"\ud83d\ude00","z":"\\ud83d"}')]))
+    assert said["content"] == [use({"x": "\ufffd", "y": "😀", "z": r"\ud83d"})]
+
+
 @pytest.mark.parametrize("given", [{"x": [1, {"y": "z"}]}, {}], ids=str)
 def test_arguments_that_are_an_object_already(given: dict[str, Any]) -> None:
     assert read(completion(tool_calls=[call(given)]))["content"] == [use(given)]

@@ -257,6 +257,39 @@ def test_a_call_flows_while_it_comes() -> None:
     assert b'"partial_json":"{\\"y\\""' in opened, "the first one is whole, so the next one flows"
 
 
+# As a model wrote the value of x -> what it is
+WRITTEN_TEXTS = {
+    r"\ud83d": "\ufffd",
+    r"\ude00": "\ufffd",
+    r"\ud83d\ude00": "😀",
+    r"\uD83D\uD83D\uDE00": "\ufffd😀",
+    r"\ud83d\n": "\ufffd\n",
+    r"\\ud83d": r"\ud83d",
+    r"\\\ud83d\\": "\\\ufffd\\",
+    r"\"\u00e9": '"é',
+}
+
+
+@pytest.mark.parametrize(("text", "said"), WRITTEN_TEXTS.items(), ids=WRITTEN_TEXTS)
+def test_half_of_a_surrogate_pair_is_carried_however_it_comes(text: str, said: str) -> None:
+    """The SDK cannot read one."""
+    arguments = '{"x":"' + text + '"}'
+    for cut in range(len(arguments)):
+        for second in range(cut, len(arguments)):
+            parts = arguments[:cut], arguments[cut:second], arguments[second:]
+            pieces = [call(parts[0], id="a"), *map(more, parts[1:])]
+            chunks = [chunk(tool_calls=[piece]) for piece in pieces]
+            assert said_of(*chunks, END) == [use("a", {"x": said})], parts
+
+
+@pytest.mark.parametrize(("came", "told"), [(r"\ud83d", r"\ufffd"), (r"\u", r"\u"), ("\\", "\\")])
+def test_an_escape_that_a_cut_fell_into_is_told_at_the_end(came: str, told: str) -> None:
+    sink = MessagesSink(REQUEST)
+    client = sink.feed(chunk("length", tool_calls=[call('{"x":"ab' + came)])) + sink.finish()
+    deltas = [each["delta"] for each in events_of(client) if each["type"] == "content_block_delta"]
+    assert "".join(each["partial_json"] for each in deltas) == '{"x":"ab' + told
+
+
 ORDERS: dict[str, tuple[list[dict[str, Any]], list[str]]] = {
     "text after a call": (
         [
