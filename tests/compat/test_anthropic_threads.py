@@ -10,7 +10,7 @@ import anthropic
 import openai
 import pytest
 from anthropic import beta_async_tool
-from anthropic.types import ThreadAlreadyContinuedError, ToolNameConflictError
+from anthropic.types import ThreadAlreadyContinuedError, ThreadNotFoundError, ToolNameConflictError
 
 from runestone_testing import bundles
 from runestone_testing import provider as scripts
@@ -107,6 +107,43 @@ async def test_the_tool_runner_mends_its_thread(
     assert last.stop_reason == "end_turn"
     sent = [json.loads(request.body).get("thread") for request in requests]
     assert [thread and thread["type"] for thread in sent] == threads
+
+
+async def test_the_tool_runner_resumes_a_turn_that_paused(tmp_path: Path) -> None:
+    """It has nothing to say then."""
+    paused = message({"type": "text", "text": "I look."}, stop="pause_turn")
+    async with answering(tmp_path, paused, LAST) as (url, requests):
+        async with client_of(url) as client:
+            runner = client.beta.messages.tool_runner(
+                model=MODEL,
+                max_tokens=9,
+                tools=[look],
+                messages=[{"role": "user", "content": "Does it rain?"}],
+            )
+            last = await runner.until_done()
+    assert last.stop_reason == "end_turn"
+    body = json.loads(requests[-1].body)
+    assert (body["messages"], body["thread"]["type"]) == ([], "continue")
+
+
+async def test_a_thread_without_messages_is_found_nowhere_else(tmp_path: Path) -> None:
+    thread: Any = {"type": "continue", "previous_message_id": "msg_1"}
+    async with answering(tmp_path, pair="messages-openai") as (url, _):
+        async with client_of(url) as client:
+            with pytest.raises(ThreadNotFoundError):
+                await client.beta.messages.create(
+                    model=MODEL, max_tokens=9, messages=[], thread=thread
+                )
+
+
+@pytest.mark.parametrize("thread", [None, {"type": "create"}, "continue"], ids=str)
+async def test_what_begins_a_conversation_needs_messages(tmp_path: Path, thread: Any) -> None:
+    async with answering(tmp_path) as (url, _):
+        async with client_of(url) as client:
+            with pytest.raises(anthropic.BadRequestError, match="at least one message"):
+                await client.beta.messages.create(
+                    model=MODEL, max_tokens=9, messages=[], thread=thread
+                )
 
 
 @pytest.mark.parametrize(

@@ -77,7 +77,7 @@ def check_conversation(body: Mapping[str, Any]) -> None:
     """What is there to be counted or answered. Raises BadRequest."""
     check_model(body)
     messages = body.get("messages")
-    if not isinstance(messages, list) or not messages:
+    if not isinstance(messages, list) or not (messages or _continues_thread(body)):
         raise BadRequest("'messages' must be an array of at least one message.", param="messages")
     for number, message in enumerate(messages):
         if not isinstance(message, dict) or not isinstance(message.get("role"), str):
@@ -86,6 +86,12 @@ def check_conversation(body: Mapping[str, Any]) -> None:
                 param=f"messages[{number}]",
             )
     check_kinds(body, ("tools", list, "an array"), ("metadata", dict, "an object"))
+
+
+def _continues_thread(body: Mapping[str, Any]) -> bool:
+    """A turn that paused goes on there without a word of the client's."""
+    thread = body.get("thread")
+    return isinstance(thread, dict) and thread.get("type") == "continue"
 
 
 def needs_of(body: Mapping[str, Any]) -> frozenset[str]:
