@@ -233,6 +233,20 @@ def test_the_stream_helper_gathers_what_a_whole_message_holds(
     assert gist(streamed) == gist(whole)
 
 
+def test_results_of_parallel_tools_in_turns_of_their_own(client: anthropic.Anthropic) -> None:
+    """Anthropic takes them for one; a chat refuses a result after what the user says."""
+    messages = said("What is the weather in Paris and in Oslo?")
+    fields: Any = {"model": GPT, "max_tokens": 99, "messages": messages, "tools": [WEATHER]}
+    first = client.messages.create(**fields)
+    messages.append({"role": "assistant", "content": first.content})
+    image = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": PNG}}
+    calls = [block for block in first.content if block.type == "tool_use"]
+    for call, content in zip(calls, ([image], "snow"), strict=True):
+        result: Any = {"type": "tool_result", "tool_use_id": call.id, "content": content}
+        messages.append({"role": "user", "content": [result]})
+    assert text_of(client.messages.create(**fields)) == "I see an image."
+
+
 @EVERYWHERE
 @pytest.mark.parametrize(
     ("choice", "called"),

@@ -14,7 +14,8 @@ _OF_ITS_PROVIDER: Final = "is a tool that runs at Anthropic; this model's provid
 FIELDS: Final[Mapping[str, Field]] = {
     "model": carried("the provider's name for it"),
     "messages": carried(
-        "block by block, by the table of blocks; a reply to be continued is refused"
+        "block by block, by the table of blocks, turns of the user in a row as one; a reply to be "
+        "continued is refused"
     ),
     "system": carried("one system message, its blocks parted by an empty line"),
     "max_tokens": carried("max_completion_tokens, or max_tokens where the vendor wants it; not 0"),

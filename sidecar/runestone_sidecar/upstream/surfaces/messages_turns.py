@@ -3,7 +3,7 @@
 Vendors take content as a string more widely than in parts, so text alone is a string.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 import orjson
@@ -29,13 +29,8 @@ _ERROR: Final = "Error"  # a chat has no other way to say it
 
 def chat_messages(body: Mapping[str, Any]) -> list[Message]:
     """Raises Untranslatable."""
-    said = _system(body.get("system"))
+    said = [message for message, _ in _said(body)]
     messages = body["messages"]
-    for position, message in enumerate(messages):
-        try:
-            said += _turn(message)
-        except Untranslatable as refusal:
-            raise within(f"messages[{position}]", refusal) from None
     if messages[-1].get("role") == "assistant":
         message = "This model does not continue a reply that was begun: let a user speak last."
         raise Untranslatable(message, param=f"messages[{len(messages) - 1}].role")
@@ -46,14 +41,30 @@ def chat_messages(body: Mapping[str, Any]) -> list[Message]:
 
 def origin_of(body: Mapping[str, Any], number: int) -> str | None:
     """What the chat's message of that number was said from; of a body that could be said."""
-    left = number - len(_system(body.get("system")))
-    if left < 0:
-        return "system"
-    for position, message in enumerate(body["messages"]):
-        left -= len(_turn(message))
-        if left < 0:
-            return f"messages[{position}]"
+    for position, (_, turn) in enumerate(_said(body)):
+        if position == number:
+            return "system" if turn is None else f"messages[{turn}]"
     return None
+
+
+def _said(body: Mapping[str, Any]) -> Iterator[tuple[Message, int | None]]:
+    """Each with the number of the turn that it is of; None: of none."""
+    for message in _system(body.get("system")):
+        yield message, None
+    user = _User()
+    for number, turn in enumerate(body["messages"]):
+        try:
+            if turn.get("role") == "user":
+                user.take(turn.get("content"), number)
+                continue
+            said = _turn(turn)
+        except Untranslatable as refusal:
+            raise within(f"messages[{number}]", refusal) from None
+        yield from user.messages()
+        user = _User()
+        for message in said:
+            yield message, number
+    yield from user.messages()
 
 
 def _system(system: Any) -> list[Message]:
@@ -70,8 +81,6 @@ def _system(system: Any) -> list[Message]:
 def _turn(message: Message) -> list[Message]:
     content = message.get("content")
     match message.get("role"):
-        case "user":
-            return _user(content)
         case "assistant":
             return _assistant(content)
         case "system":
@@ -81,24 +90,37 @@ def _turn(message: Message) -> list[Message]:
             raise Untranslatable("This role is not known.", param="role")
 
 
-def _user(content: Any) -> list[Message]:
-    """Tool results come first: a chat wants them right after the calls."""
-    results: list[Message] = []
-    attached: list[Part] = []
-    parts: list[Part] = []
-    for block, place in blocks_of(content):
-        try:
-            if block.get("type") == "tool_result":
-                results.append(_tool_result(block, attached))
-            else:
-                parts += part_of(block)
-        except Untranslatable as refusal:
-            raise within(place, refusal) from None
-    parts = attached + parts
-    if not parts:
-        return results
-    text = joined(parts)
-    return [*results, {"role": "user", "content": parts if text is None else text}]
+class _User:
+    """All that users say in a row, which Anthropic takes for one turn.
+
+    Tool results come first: a chat wants all of them right after the calls.
+    """
+
+    def __init__(self) -> None:
+        self._results: list[tuple[Message, int | None]] = []
+        self._attached: list[Part] = []
+        self._parts: list[Part] = []
+        self._number: int | None = None  # of the first turn that shows something
+
+    def take(self, content: Any, number: int) -> None:
+        for block, place in blocks_of(content):
+            try:
+                if block.get("type") == "tool_result":
+                    self._results.append((_tool_result(block, self._attached), number))
+                else:
+                    self._parts += part_of(block)
+            except Untranslatable as refusal:
+                raise within(place, refusal) from None
+        if self._number is None and (self._attached or self._parts):
+            self._number = number
+
+    def messages(self) -> list[tuple[Message, int | None]]:
+        parts = self._attached + self._parts
+        if not parts:
+            return self._results
+        text = joined(parts)
+        said = {"role": "user", "content": parts if text is None else text}
+        return [*self._results, (said, self._number)]
 
 
 def _tool_result(block: Block, attached: list[Part]) -> Message:

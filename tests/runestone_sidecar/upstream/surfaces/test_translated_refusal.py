@@ -52,6 +52,16 @@ TALK: dict[str, Any] = {
         {"role": "user", "content": [TOOL_RESULT, {"type": "text", "text": "And?"}]},
     ],
 }
+IN_A_ROW = TALK | {
+    "messages": [
+        {"role": "user", "content": "Hello"},
+        {"role": "user", "content": "Now"},
+        TALK["messages"][1],
+        {"role": "user", "content": [TOOL_RESULT]},
+        {"role": "user", "content": [TOOL_RESULT | {"tool_use_id": "u"}]},
+        {"role": "user", "content": "And?"},
+    ],
+}
 ITEMS: dict[str, Any] = {
     "model": "m",
     "instructions": "Be brief.",
@@ -132,6 +142,11 @@ NAMED: dict[str, tuple[Surface, dict[str, Any], str, str | None]] = {
     "messages-after-result": (MESSAGES, TALK, "messages[4].role", "messages[2].role"),
     "messages-turn": (MESSAGES, TALK, "messages[4]", "messages[2]"),
     "messages-no-such-turn": (MESSAGES, TALK, "messages[5].content", "messages"),
+    "messages-in-a-row": (MESSAGES, IN_A_ROW, "messages[1]", "messages[0]"),
+    "messages-after-a-row": (MESSAGES, IN_A_ROW, "messages[2].content", "messages[2].content"),
+    "messages-second-result": (MESSAGES, IN_A_ROW, "messages[4].content", "messages[4].content"),
+    "messages-after-results": (MESSAGES, IN_A_ROW, "messages[5].content", "messages[5].content"),
+    "messages-far-beyond": (MESSAGES, IN_A_ROW, f"messages[{1 << 70}]", "messages"),
     "messages-all": (MESSAGES, TALK, "messages", "messages"),
     "messages-azure": (MESSAGES, TALK, "prompt", "messages"),
     "messages-not-asked-for": (MESSAGES, TALK, "stream_options", None),
