@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import anthropic
+import httpx
 import pytest
 from anthropic import beta_tool
 from anthropic.types import ThreadNotFoundError
@@ -18,7 +19,7 @@ from runestone_testing.chat_cases import PDF, PNG
 from runestone_testing.model_refusing import refused_name
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator, Callable, Iterator
 
     from anthropic.types import MessageParam, ToolParam
 
@@ -416,3 +417,37 @@ def test_refusals_of_the_gateways_own(client: anthropic.Anthropic) -> None:
         )
     with pytest.raises(anthropic.BadRequestError):
         client.messages.create(model=GPT, max_tokens=9, messages=[])
+
+
+def test_refusals_at_urls_that_other_apis_have_as_well(client: anthropic.Anthropic) -> None:
+    stranger = client.with_options(api_key="sk-rs-wrong")
+    asked: list[tuple[Callable[[], object], type[anthropic.APIStatusError], str]] = [
+        (stranger.models.list, anthropic.AuthenticationError, "authentication_error"),
+        (lambda: client.models.retrieve("claude-99"), anthropic.NotFoundError, "not_found_error"),
+        (client.messages.batches.list, anthropic.NotFoundError, "not_found_error"),
+        (
+            lambda: client.post("/v1/models", cast_to=object),
+            anthropic.APIStatusError,
+            "invalid_request_error",
+        ),
+        (
+            lambda: client.get("/v1/files/%00", cast_to=object),
+            anthropic.NotFoundError,
+            "not_found_error",
+        ),
+    ]
+    for ask, error, kind in asked:
+        with pytest.raises(error) as refused:
+            ask()
+        assert refused.value.type == kind
+        assert refused.value.api_message
+        assert refused.value.request_id
+
+
+def test_openais_clients_get_openais_refusals_there(sidecar: Sidecar) -> None:
+    for path in ("/models/gpt-99", "/messages/batches"):
+        key = {"authorization": f"Bearer {bundles.CLIENT_KEY}"}
+        answer = httpx.get(sidecar.base_url + path, headers=key, trust_env=False)
+        assert answer.status_code == 404
+        assert answer.json()["error"]["type"] == "invalid_request_error"
+        assert "type" not in answer.json()

@@ -3,16 +3,14 @@
 OpenAI and Anthropic share these URLs; a request with Anthropic's version header gets its shapes.
 """
 
-from typing import Any, Final
+from typing import Any
 
 from runestone_sidecar.admit.route import model_not_found, visible_models
 from runestone_sidecar.config.snapshot import Offer
 from runestone_sidecar.edge.exchange import Caller
-from runestone_sidecar.edge.request import Receive, Scope, Send, header
+from runestone_sidecar.edge.request import Receive, Scope, Send, speaks_anthropic
 from runestone_sidecar.edge.respond import send_json
 from runestone_sidecar.pipeline.plan import Record
-
-_ANTHROPIC_VERSION: Final = b"anthropic-version"
 
 
 class Models:
@@ -21,7 +19,7 @@ class Models:
     ) -> None:
         found = visible_models(caller.snapshot, caller.principal)
         wanted: str | None = scope.get("path_params", {}).get("model")
-        for_anthropic = header(scope, _ANTHROPIC_VERSION) is not None
+        for_anthropic = speaks_anthropic(scope)
         shown = describe_for_anthropic if for_anthropic else describe
         if wanted is None:
             data = [shown(name, offer) for name, offer in found.items()]

@@ -54,6 +54,11 @@ def header_text(scope: Scope, name: str) -> str | None:
     return None if found is None else found.decode("latin-1")
 
 
+def speaks_anthropic(scope: Scope) -> bool:
+    """Some URLs are of OpenAI's APIs and of Anthropic's: those who speak these name the version."""
+    return header(scope, b"anthropic-version") is not None
+
+
 def parse(
     surface: Surface,
     body: JsonBody,

@@ -11,10 +11,11 @@ from runestone_sidecar.edge.generate import Generation
 from runestone_sidecar.edge.health import Health
 from runestone_sidecar.edge.jobs import PATH as JOBS
 from runestone_sidecar.edge.jobs import Jobs
-from runestone_sidecar.edge.request import App, Receive, Scope, Send
+from runestone_sidecar.edge.request import App, Receive, Scope, Send, speaks_anthropic
 from runestone_sidecar.errors import MethodNotAllowed, NotFound
 from runestone_sidecar.upstream.surfaces.base import Surface
 from runestone_sidecar.upstream.surfaces.chat import OPENAI_CHAT
+from runestone_sidecar.upstream.surfaces.messages import MESSAGES
 from runestone_sidecar.upstream.surfaces.passthrough import PASSTHROUGH
 
 # Either mistake in a base URL ends here.
@@ -46,14 +47,36 @@ class Endpoint:
 
 
 @dataclass(frozen=True, slots=True)
+class Shared:
+    """A URL that both vendors' SDKs ask for: who speaks Anthropic's API names its version."""
+
+    openai: App
+    anthropic: App
+
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        app = self.anthropic if speaks_anthropic(scope) else self.openai
+        return app(scope, receive, send)
+
+
+@dataclass(frozen=True, slots=True)
 class HandedOn:
     """Which URLs and methods there are below these names is the answer's to say."""
 
     answer: Answer
     exchanges: Exchanges
+    surface: Surface = PASSTHROUGH  # in whose words errors are told
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
-        return self.exchanges.serve(scope, receive, send, self.answer, PASSTHROUGH)
+        return self.exchanges.serve(scope, receive, send, self.answer, self.surface)
+
+
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    exchanges: Exchanges
+    surface: Surface
+
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        return self.exchanges.refuse(scope, send, NotFound(UNKNOWN_URL), self.surface)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,13 +104,12 @@ def build_api(
     answer and in whose words errors are told) tell of it, `passthrough` hands on to a provider,
     `jobs` tells of those that are answered later."""
 
-    async def unknown(scope: Scope, receive: Receive, send: Send) -> None:
-        await exchanges.refuse(scope, send, NotFound(UNKNOWN_URL))
-
     def endpoint(method: str, answer: Answer, surface: Surface) -> Endpoint:
         return Endpoint(method, answer, exchanges, surface)
 
-    handed_on = HandedOn(passthrough, exchanges)
+    method, models, _ = others["/v1/models"]
+    of_models = Shared(endpoint(method, models, OPENAI_CHAT), endpoint(method, models, MESSAGES))
+    handed_on = Shared(HandedOn(passthrough, exchanges), HandedOn(passthrough, exchanges, MESSAGES))
     return Api(
         fixed={
             **{
@@ -95,17 +117,18 @@ def build_api(
                 for path, found in generations.items()
             },
             **{path: endpoint(*other) for path, other in others.items()},
+            "/v1/models": of_models,
         },
         others=Router(
             [
                 *(Route(f"/v1/{name}/{{rest:path}}", handed_on) for name in HANDED_ON),
                 *(Route(f"/v1/{name}", handed_on) for name in HANDED_ON),
-                Route("/v1/models/{model:path}", endpoint(*others["/v1/models"])),
+                Route("/v1/models/{model:path}", of_models),
                 *(_of_jobs(jobs, exchanges) if jobs else ()),
                 *health.public_routes(),
             ],
             redirect_slashes=False,
-            default=unknown,
+            default=Shared(Unknown(exchanges, OPENAI_CHAT), Unknown(exchanges, MESSAGES)),
         ),
     )
 
