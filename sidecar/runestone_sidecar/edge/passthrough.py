@@ -18,7 +18,7 @@ from runestone_sidecar.edge.form import Asked, ClientBody, Form, Watch
 from runestone_sidecar.edge.hand_on import send_forwarded
 from runestone_sidecar.edge.multipart import PartScanner, boundary_of, content_type_of
 from runestone_sidecar.edge.queued import Entrant, Queue
-from runestone_sidecar.edge.request import Receive, Scope, Send, header
+from runestone_sidecar.edge.request import Receive, Scope, Send, header, speaks_anthropic
 from runestone_sidecar.errors import (
     BadRequest,
     MethodNotAllowed,
@@ -46,6 +46,10 @@ MAX_UPLOAD_BYTES: Final = 1 << 30  # twice the largest file that OpenAI takes
 MAX_QUERY_BYTES: Final = 2048
 PREFIX: Final = "/v1/"
 
+_OF_OPENAI: Final = (
+    "This URL goes to providers of OpenAI's API here, and the header anthropic-version says that "
+    "Anthropic's is meant, whose files and batches are not handed on."
+)
 _ID: Final = r"[A-Za-z0-9_-][A-Za-z0-9_.:-]{0,127}"
 _fit_for_query: Final = re.compile(rb"[\x21\x22\x24-\x7e]*").fullmatch
 _fit_for_header: Final = re.compile(rb"[\x20-\x7e]{1,512}").fullmatch
@@ -87,6 +91,8 @@ class PassThrough:
         self, scope: Scope, receive: Receive, send: Send, record: Record, caller: Caller
     ) -> None:
         asked = Asked(scope, receive, record, caller, _resource_of(scope).of_account)
+        if speaks_anthropic(scope):  # whose files have the same URL, and are nobody else's to see
+            raise NotFound(_OF_OPENAI, code="unsupported_api")
         if asked.of_account:
             with Routing(record, decides=False):
                 check_account(caller.snapshot, caller.principal)

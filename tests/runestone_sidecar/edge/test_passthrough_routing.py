@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+import anthropic
 import pytest
 import pytest_asyncio
 
@@ -55,6 +56,25 @@ async def test_provider_may_be_chosen(both: Front, wanted: str, code: str | None
         return
     assert answer.headers["x-runestone-provider"] == "shop/pool/two"
     assert len(both.second.requests) == 1
+
+
+async def test_what_speaks_anthropics_api_is_for_no_provider_of_openais(both: Front) -> None:
+    """Files have the same URL in both: one would be handed to a vendor that nobody asked for."""
+    async with anthropic.AsyncAnthropic(
+        base_url=f"http://127.0.0.1:{both.gateway.port}",
+        api_key=bundles.CLIENT_KEY,
+        max_retries=0,
+    ) as client:
+        secret = ("secret.pdf", b"%PDF-", "application/pdf")
+        for asked in (client.beta.files.upload(file=secret), client.beta.files.delete("file_1")):
+            with pytest.raises(anthropic.NotFoundError, match="anthropic-version") as caught:
+                await asked
+            assert caught.value.type == "not_found_error"
+    named = {"anthropic-version": "2023-06-01"}
+    for path in ("/moderations", "/images/generations"):
+        answer = await both.client.post(path, json={"model": "paint"}, headers=named)
+        assert answer.status_code == 404
+    assert both.requests == both.second.requests == []
 
 
 async def test_there_is_no_failing_over_to_another_account(both: Front) -> None:
