@@ -1,12 +1,11 @@
 """A Messages request as an OpenAI chat; `messages_fields` says what becomes of each field."""
 
-import hashlib
-import re
 from collections.abc import Mapping
 from typing import Any, Final
 
 from runestone_sidecar.upstream.dialects.base import Missing, Request, Untranslatable
 from runestone_sidecar.upstream.dialects.fields import check_fields
+from runestone_sidecar.upstream.dialects.user_id import user_id_of
 from runestone_sidecar.upstream.surfaces.messages_fields import FIELDS
 from runestone_sidecar.upstream.surfaces.messages_tools import (
     choice_of,
@@ -26,7 +25,6 @@ _EFFORTS: Final = {
     "max": "high",
 }
 _THINKING: Final = frozenset({"enabled", "adaptive", "disabled", "between_tools"})
-_fits_user: Final = re.compile(r"[a-zA-Z0-9_-]{1,64}").fullmatch
 
 
 def to_chat(request: Request) -> Request:
@@ -124,7 +122,7 @@ def _user(body: Mapping[str, Any]) -> str | None:
         return None
     if not isinstance(user, str):
         raise Untranslatable("This must be a string.", param="metadata.user_id")
-    return user if _fits_user(user) else hashlib.sha256(user.encode()).hexdigest()
+    return user_id_of(user)
 
 
 def _service_tier(tier: Any) -> str | None:
