@@ -10,7 +10,7 @@ import pytest
 from runestone_testing import bundles, canaries
 from runestone_testing import provider as scripts
 from runestone_testing.echo import completion
-from runestone_testing.gateway import CHAT, raw_request
+from runestone_testing.gateway import CHAT, gateway, question, raw_request
 from runestone_testing.provider import json_reply, sse_reply
 from runestone_testing.stand import Stand, planted, standing
 
@@ -170,3 +170,20 @@ async def test_G8_what_was_authorized_is_what_is_sent(stand: Stand) -> None:
     assert answer.status_code == 200
     assert stand.provider.requests[0].json()["model"] == "gpt-4o-mini"
     assert b"forbidden-model" not in stand.provider.requests[0].body
+
+
+@pytest.mark.parametrize("status", [400, 404, 422, 429, 500])
+@pytest.mark.parametrize("path", ["/chat/completions", "/moderations"])
+async def test_G11_no_client_sees_a_providers_key_whatever_it_looks_like(
+    tmp_path: Path, path: str, status: int
+) -> None:
+    secret = "0123456789abcdef0123456789abcdef"
+    refusal = {"error": {"message": f"Subscription {secret} has no access.", "type": "x"}}
+    async with scripts.Provider(json_reply(refusal, status=status)) as one:
+        config = bundles.config(bundles.provider(f"{one.url}/v1"))
+        async with gateway(tmp_path, config, {"cred-a": secret}) as found:
+            asked = question(input="x") if path == "/moderations" else question()
+            answer = await found.client.post(path, json=asked)
+    assert secret not in answer.text
+    assert answer.status_code >= 400
+    assert f"Bearer {secret}" == one.requests[0].header("authorization")

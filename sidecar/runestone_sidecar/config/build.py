@@ -26,6 +26,7 @@ from runestone_sidecar.upstream.origin import Deadlines, Origin, TlsOptions, bas
 DIALECTS: Final[Mapping[str, Dialect]] = {"OpenAI": OpenAI(), "Anthropic": Anthropic()}
 
 NO_CREDENTIAL: Final = "-"  # what the absence of one is known by
+MIN_SECRET_CHARS: Final = 8  # a shorter one is a placeholder, and would be found in any text
 NOWHERE: Final = Origin("http", "invalid", 80)  # of a provider that is never called
 
 _fit_for_header: Final = re.compile(r"[\x20-\x7e]+").fullmatch
@@ -115,6 +116,7 @@ def build_provider(pool_id: str, source: wire.Provider, credentials: Credentials
         base_path=path,
         heads=_build_heads(source, dialect, values) if dialect else (),
         credentials=tuple(digest(value.encode())[:16] for value in values) or (NO_CREDENTIAL,),
+        secrets=tuple(value.encode() for value in values if len(value) >= MIN_SECRET_CHARS),
         deadlines=_build_deadlines(source.timeouts, None),
         deadlines_unstreamed=_build_deadlines(
             source.timeouts, source.timeouts.first_byte_unstreamed_ms

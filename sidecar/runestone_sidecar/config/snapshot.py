@@ -42,6 +42,7 @@ class Provider:
     retry: Retry
     breaker: CircuitBreaker
     health_check: HealthCheck
+    secrets: tuple[bytes, ...] = field(default=(), repr=False)  # what no client may see of it
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -12,7 +12,7 @@ from typing import Final
 
 import orjson
 
-from runestone_sidecar.config.snapshot import Offer
+from runestone_sidecar.config.snapshot import Offer, Provider
 from runestone_sidecar.errors import BadRequest, GatewayError, StateNotFound, UpstreamFailed
 from runestone_sidecar.pipeline.aside import aside
 from runestone_sidecar.pipeline.failure import AttemptFailed, of_fault
@@ -31,7 +31,6 @@ from runestone_sidecar.upstream.dialects.base import (
     AsksUsage,
     BadReply,
     Codec,
-    Dialect,
     Missing,
     ProviderError,
     Rendered,
@@ -210,7 +209,7 @@ class Executor(Tries[Plan, Answer]):
             if body is not None:
                 reply: Answer = codec.read(request, body)
             else:
-                reply = await _read(dialect, codec, request, response)
+                reply = await _read(provider, codec, request, response)
         except faults.UpstreamFault as fault:
             raise of_fault(fault, deadlines, own) from fault
         except BadReply as error:
@@ -239,13 +238,13 @@ class Executor(Tries[Plan, Answer]):
         return request
 
 
-async def _read(dialect: Dialect, codec: Codec, request: Request, response: Response) -> Answer:
+async def _read(provider: Provider, codec: Codec, request: Request, response: Response) -> Answer:
     """Raises AttemptFailed, UpstreamFault or BadReply."""
     handed_over = False
     try:
         if response.status != 200:
             raise await read_refusal(
-                dialect,
+                provider,
                 response,
                 lambda told: as_asked(codec, request, told),
                 asks_usage=asks_usage_itself(codec, request),

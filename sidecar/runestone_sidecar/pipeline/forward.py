@@ -266,7 +266,7 @@ async def _begin(plan: ForwardPlan, offer: Offer, response: Response) -> Forward
     dialect = offer.provider.dialect
     assert dialect is not None
     if not 200 <= response.status < 300:
-        raise _kept(await read_refusal(dialect, response))
+        raise _kept(await read_refusal(offer.provider, response))
     content_type = _shown(response.header(b"content-type")) or OCTETS
     kind = content_type.lower()
     if not _is_fit(kind, response):

@@ -12,7 +12,7 @@ import orjson
 from runestone_sidecar.admit.availability import all_held
 from runestone_sidecar.admit.breaker import State
 from runestone_sidecar.admit.load import LoadStore
-from runestone_sidecar.config.snapshot import Offer
+from runestone_sidecar.config.snapshot import Offer, Provider
 from runestone_sidecar.errors import GatewayError, ProviderRefused
 from runestone_sidecar.pipeline.aside import aside
 from runestone_sidecar.pipeline.failure import AttemptFailed, of_refusal
@@ -29,7 +29,7 @@ from runestone_sidecar.pipeline.verdicts import (
 from runestone_sidecar.telemetry.events import EventType
 from runestone_sidecar.telemetry.traffic import Traffic
 from runestone_sidecar.upstream import faults
-from runestone_sidecar.upstream.dialects.base import Dialect, ProviderError, Untranslatable
+from runestone_sidecar.upstream.dialects.base import ProviderError, Untranslatable
 from runestone_sidecar.upstream.dialects.provider_error import details_in
 from runestone_sidecar.upstream.origin import Deadlines
 from runestone_sidecar.upstream.pool import Client
@@ -234,7 +234,7 @@ def within(deadline_s: float, own: Deadlines) -> Deadlines:
 
 
 async def read_refusal(
-    dialect: Dialect,
+    provider: Provider,
     response: Response,
     as_asked: Callable[[ProviderError], ProviderError] = lambda told: told,
     *,
@@ -248,6 +248,10 @@ async def read_refusal(
         body = await response.read(MAX_ERROR_BYTES)
     except faults.UpstreamFault:  # too large, cut, silent: its status says enough
         body = b""
+    for secret in provider.secrets:  # some quote what they refuse, and not all keys look like one
+        body = body.replace(secret, b"***")
+    dialect = provider.dialect
+    assert dialect is not None  # routing leaves such providers out
     failure = of_refusal(response, as_asked(dialect.read_error(response.status, body)))
     if is_native and isinstance(failure.error, ProviderRefused):
         failure.error.details = details_in(body)
