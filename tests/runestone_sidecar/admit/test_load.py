@@ -11,7 +11,8 @@ MAIN = "shop/pool/main"
 def configured(loads: LoadStore, *urls: str) -> None:
     pool = Pool(id="shop/pool", providers=tuple(map(bundles.provider, urls)))
     credentials = Credentials("", {"cred-a": bundles.PROVIDER_KEY})
-    loads.follow(build_pool(pool, credentials).providers, {"shop/pool"})
+    built = build_pool(pool, credentials)
+    loads.follow(built.providers, built.offers)
 
 
 def test_a_model_is_asked_again_after_a_while() -> None:
