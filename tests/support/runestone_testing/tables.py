@@ -76,7 +76,8 @@ with `tokensPerMinute` or `budget`. Where the client did not, `stream_options.in
 to true in its body, and each chunk with a `usage` and no `choices` is taken out of the answer.
 
 Another: what a Claude model thought, which its Responses hold sealed by this gateway, is left out
-for a provider that is asked in Responses, and such a body is encoded anew.
+for a provider that is asked in Responses, and such a body is encoded anew. So is one with thoughts
+that have no signature, as those of other vendors' models: they are left out for Anthropic's.
 
 Where none of a model's providers counts tokens, `/v1/messages/count_tokens` answers with our own
 estimate.
