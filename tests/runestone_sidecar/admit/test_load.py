@@ -1,4 +1,4 @@
-"""That a provider refuses to be asked for usage is remembered: for a model, for a while, there."""
+"""What is known of a provider, for how long, and of which place."""
 
 from runestone_contract.config import Pool
 from runestone_sidecar.admit.load import UNASKED_S, LoadStore
@@ -41,3 +41,14 @@ def test_what_is_configured_no_more_is_forgotten() -> None:
     configured(loads)
     configured(loads, "http://one/v1")
     assert not loads.of(MAIN).unasked
+
+
+def test_how_quick_it_is_is_known_of_one_address() -> None:
+    loads = LoadStore(clock=lambda: 100.0)
+    configured(loads, "http://one/v1")
+    loads.of(MAIN).begin_call(100.0)
+    loads.of(MAIN).observe_first_byte(0.5)
+    configured(loads, "http://one/v1")
+    assert loads.of(MAIN).expected_s(100.0) == 0.5
+    configured(loads, "http://two/v1")
+    assert loads.of(MAIN).expected_s(100.0) == 0.0

@@ -27,12 +27,14 @@ class Served:
     def __post_init__(self) -> None:
         self.router = Router(load=self.load, random=random.Random(1))
 
-    def decide(self, model: str = "m", surface: Surface = OPENAI_CHAT) -> Decision:
-        asked = query(model, surface=surface)
+    def decide(
+        self, model: str = "m", surface: Surface = OPENAI_CHAT, **fields: object
+    ) -> Decision:
+        asked = query(model, surface=surface, **fields)
         return self.router.decide(self.snapshot, principal(self.snapshot), asked)
 
-    def ask(self, model: str = "m", surface: Surface = OPENAI_CHAT) -> str:
-        return serve(self.decide(model, surface), self.load, surface.name)
+    def ask(self, model: str = "m", surface: Surface = OPENAI_CHAT, **fields: object) -> str:
+        return serve(self.decide(model, surface, **fields), self.load, surface.name)
 
 
 def in_turn(
@@ -106,9 +108,26 @@ def test_each_api_has_its_own_turns() -> None:
 
 
 def test_the_others_of_a_pool_do_not_take_the_turn_of_a_target() -> None:
-    rule = Rule(name="r", targets=(Target(pool="shop/p", provider="b"), HERE))
-    it = in_turn(rule)
-    assert [it.ask() for _ in range(3)] == ["b", "b", "b"]
+    only_b = Target(pool="shop/p", provider="b")
+    weights = (HERE.model_copy(update={"weight": 0}), only_b.model_copy(update={"weight": 1}))
+    for targets in ((only_b, HERE), weights):
+        it = in_turn(Rule(name="r", targets=targets))
+        assert [it.ask() for _ in range(3)] == ["b", "b", "b"]
+
+
+def test_the_dearer_do_not_take_the_turn_of_the_cheap() -> None:
+    providers = (
+        provider(name, priced("m", dollars)) for name, dollars in zip("abc", (1, 2, 1), strict=True)
+    )
+    it = Served(snapshot(pool("p", *providers, strategy="RoundRobin"), rules=(CHEAPEST,)))
+    assert [it.ask() for _ in range(4)] == ["a", "c", "a", "c"]
+
+
+def test_who_would_refuse_what_is_preferred_takes_no_turn() -> None:
+    unable = Model(name="m", upstream="m", capabilities=("Chat",))
+    providers = (provider("a", unable), provider("b"), provider("c"))
+    it = Served(snapshot(pool("p", *providers, strategy="RoundRobin")))
+    assert [it.ask(prefers=frozenset({"Reasoning"})) for _ in range(4)] == ["b", "c", "b", "c"]
 
 
 def test_in_the_stead_of_one_that_fails_the_others_serve_evenly() -> None:

@@ -1,5 +1,6 @@
 """Whose turn it is among providers that are asked in turn: only what is served takes one."""
 
+import asyncio
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,25 @@ from runestone_testing.outage import MAIN, OK, SPARE, at, load_of, provider_of, 
 POOL = "shop/pool"
 MODELS = ("gpt-4o-mini", "spare")
 OTHER_KEY = "sk-rs-other-123456789abcdefghijklmnopqrstuvwxyz"
+
+
+async def test_those_that_waited_for_their_limit_are_served_in_turn(tmp_path: Path) -> None:
+    """All were routed while the same one was next."""
+    gate = asyncio.Event()
+    limits = Limits(concurrent_requests=1).model_dump()
+    async with scripts.Provider([scripts.until(gate), OK]) as one:
+        providers = tuple(at(one, name=name) for name in "ab")
+        config = bundles.config(
+            pools=(Pool(id=POOL, strategy="RoundRobin", providers=providers),),
+            keys=(bundles.key(limits=limits, overflow={"mode": "Wait"}),),
+        )
+        async with gateway(tmp_path, config) as found, asyncio.timeout(30):
+            asked = [asyncio.create_task(found.chat()) for _ in range(6)]
+            while len(found.parts.room) != 5:
+                await asyncio.sleep(0)
+            gate.set()
+            served = [provider_of(answer) for answer in await asyncio.gather(*asked)]
+    assert served.count(f"{POOL}/a") == served.count(f"{POOL}/b") == 3
 
 
 @pytest.mark.parametrize("beside", ["nothing", "estimates", "refusals"])

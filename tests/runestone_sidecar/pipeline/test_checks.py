@@ -94,10 +94,13 @@ async def test_what_is_sent(dialect: str, base: str, path: str, header: str) -> 
 async def test_what_was_measured_fades_for_all_the_checks() -> None:
     """Else who was slow once, and is checked, is not tried again."""
     async with scripts.Provider(LIST) as provider, bench() as it:
+        found = snapshot(provider.url)
         it.load.begin_call(it.now_s)
         it.load.observe_first_byte(0.8)
+        it.trip(found)
         it.now_s = 30.0
-        await it.check(snapshot(provider.url))
+        await it.check(found)
+        assert it.load.breaker.closed
         assert it.load.expected_s(it.now_s) == 0.4
 
 
