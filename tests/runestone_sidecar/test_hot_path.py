@@ -101,7 +101,7 @@ async def counts_of(found: Gateway, **fields: object) -> Counts:
     ("dialect", "reply", "loads", "calls", "coroutines"),
     [
         # The request once, and the reply's usage.
-        pytest.param("OpenAI", completion("fine"), 2, 300, 18, id="same-dialect"),
+        pytest.param("OpenAI", completion("fine"), 2, 302, 18, id="same-dialect"),
         pytest.param("Anthropic", message("fine"), 2, 396, 18, id="translated"),
     ],
 )

@@ -19,6 +19,7 @@ from runestone_sidecar.upstream.dialects.base import (
     Request,
     Untranslatable,
 )
+from runestone_sidecar.upstream.dialects.exact_json import decoded
 from runestone_sidecar.upstream.dialects.openai_attachments import attachments_apart
 from runestone_sidecar.upstream.dialects.openai_body import read_usage
 from runestone_sidecar.upstream.dialects.openai_completions import Completions
@@ -42,7 +43,7 @@ class Chat:
 
     def read(self, request: Request, body: bytes) -> Reply:
         try:
-            reply = orjson.loads(body)
+            reply = decoded(body)
         except orjson.JSONDecodeError:
             raise BadReply("the reply is not JSON") from None
         choices = reply.get("choices") if isinstance(reply, dict) else None

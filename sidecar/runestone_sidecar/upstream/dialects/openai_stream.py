@@ -6,6 +6,7 @@ from typing import Any, Final
 import orjson
 
 from runestone_sidecar.upstream.dialects.base import BadReply, ProviderError, Usage
+from runestone_sidecar.upstream.dialects.exact_json import decoded
 from runestone_sidecar.upstream.dialects.openai_body import read_usage
 from runestone_sidecar.upstream.dialects.provider_error import error_of, judges_request
 from runestone_sidecar.upstream.dialects.tap import EVENT_ENDS, check_head
@@ -94,7 +95,7 @@ class OpenAIStream:
             self.complete = self.error is None
         elif not self._one_choice or tells(event):
             try:
-                chunk = orjson.loads(event)
+                chunk = decoded(event)
             except orjson.JSONDecodeError:
                 raise BadReply("an event of the stream is not JSON") from None
             if isinstance(chunk, dict):

@@ -91,6 +91,19 @@ def test_fault_c20_what_is_no_reply(body: bytes) -> None:
     assert "secret" not in str(caught.value)
 
 
+def test_half_of_a_surrogate_pair_passes_with_its_reply() -> None:
+    """As Python's own encoder writes what a model was cut in."""
+    choice = json.dumps(CHOICE | {"message": {"role": "assistant", "content": "\ud83d"}})
+    usage = '"usage":{"prompt_tokens":5,"completion_tokens":7}'
+    body = f'{{"choices":[{choice}],{usage}}}'.encode()
+    read = OpenAI().native["chat"].read(request_of({}), body)
+    assert (read.body, read.usage) == (body, Usage(5, 7))
+    stream = OpenAI().native["chat"].stream(request_of({"stream": True}))
+    event = b"data: " + body + b"\n\n"
+    assert stream.feed(event) is event
+    assert stream.usage == Usage(5, 7)
+
+
 USAGES: dict[str, tuple[Any, Usage | None]] = {
     "missing": (None, None),
     "a list": ([], None),
