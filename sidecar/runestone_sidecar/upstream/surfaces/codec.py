@@ -20,7 +20,7 @@ from runestone_sidecar.upstream.dialects.base import (
     Untranslatable,
     Usage,
 )
-from runestone_sidecar.upstream.dialects.exact_json import decoded, with_whole_pairs
+from runestone_sidecar.upstream.dialects.exact_json import decoded
 from runestone_sidecar.upstream.sse import SSEParser, SSETooLargeError
 from runestone_sidecar.upstream.surfaces.base import ChatSink, Surface, Translator
 from runestone_sidecar.upstream.surfaces.translated_refusal import error_within, place_of, reworded
@@ -105,14 +105,8 @@ class Translation:
 
     def read(self, request: Request, body: bytes) -> Reply:
         assert self._asked is not None  # rendered before it is read
-        try:
-            reply = self._chat.read(self._asked, body)
-        except BadReply:
-            whole = with_whole_pairs(body)
-            if whole == body:
-                raise
-            reply = self._chat.read(self._asked, whole)
-        completion = orjson.loads(reply.body)
+        reply = self._chat.read(self._asked, body)
+        completion = decoded(reply.body)
         return Reply(self._translator.read_chat(request, completion), reply.usage)
 
     def stream(self, request: Request) -> "TranslatedStream":
