@@ -71,6 +71,21 @@ async def look() -> str:
     return "rain"
 
 
+async def run_tool(root: Path, *answers: bytes) -> list[scripts.Request]:
+    """What a provider that gives these was asked, until the turn of the model's was over."""
+    async with answering(root, *answers) as (url, requests):
+        async with client_of(url) as client:
+            runner = client.beta.messages.tool_runner(
+                model=MODEL,
+                max_tokens=9,
+                tools=[look],
+                messages=[{"role": "user", "content": "Does it rain?"}],
+            )
+            last = await runner.until_done()
+    assert last.stop_reason == "end_turn"
+    return requests
+
+
 @pytest.mark.parametrize(
     ("answers", "threads"),
     [
@@ -95,16 +110,7 @@ async def look() -> str:
 async def test_the_tool_runner_mends_its_thread(
     tmp_path: Path, answers: list[bytes], threads: list[str | None]
 ) -> None:
-    async with answering(tmp_path, *answers) as (url, requests):
-        async with client_of(url) as client:
-            runner = client.beta.messages.tool_runner(
-                model=MODEL,
-                max_tokens=9,
-                tools=[look],
-                messages=[{"role": "user", "content": "Does it rain?"}],
-            )
-            last = await runner.until_done()
-    assert last.stop_reason == "end_turn"
+    requests = await run_tool(tmp_path, *answers)
     sent = [json.loads(request.body).get("thread") for request in requests]
     assert [thread and thread["type"] for thread in sent] == threads
 
@@ -112,16 +118,7 @@ async def test_the_tool_runner_mends_its_thread(
 async def test_the_tool_runner_resumes_a_turn_that_paused(tmp_path: Path) -> None:
     """It has nothing to say then."""
     paused = message({"type": "text", "text": "I look."}, stop="pause_turn")
-    async with answering(tmp_path, paused, LAST) as (url, requests):
-        async with client_of(url) as client:
-            runner = client.beta.messages.tool_runner(
-                model=MODEL,
-                max_tokens=9,
-                tools=[look],
-                messages=[{"role": "user", "content": "Does it rain?"}],
-            )
-            last = await runner.until_done()
-    assert last.stop_reason == "end_turn"
+    requests = await run_tool(tmp_path, paused, LAST)
     body = json.loads(requests[-1].body)
     assert (body["messages"], body["thread"]["type"]) == ([], "continue")
 
