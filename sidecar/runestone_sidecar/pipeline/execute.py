@@ -41,6 +41,7 @@ from runestone_sidecar.upstream.dialects.base import (
     Usage,
 )
 from runestone_sidecar.upstream.response import Response
+from runestone_sidecar.upstream.sse import is_event_stream
 from runestone_sidecar.upstream.surfaces.base import Surface
 from runestone_sidecar.upstream.surfaces.codec import (
     TranslatedStream,
@@ -262,7 +263,7 @@ async def _read(provider: Provider, codec: Codec, request: Request, response: Re
 
 async def _begin_stream(codec: Codec, request: Request, response: Response) -> StreamedReply:
     content_type = response.header(b"content-type") or b""
-    if not content_type.lower().startswith(b"text/event-stream"):
+    if not is_event_stream(content_type):
         raise BadReply("a stream was asked for, something else came")
     reader = codec.stream(request)
     while data := await response.next():

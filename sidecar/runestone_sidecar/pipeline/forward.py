@@ -32,6 +32,7 @@ from runestone_sidecar.upstream.dialects.base import ModelTarget, ProviderError,
 from runestone_sidecar.upstream.origin import Deadlines
 from runestone_sidecar.upstream.outgoing import Upload
 from runestone_sidecar.upstream.response import Response
+from runestone_sidecar.upstream.sse import is_event_stream
 from runestone_sidecar.upstream.surfaces.base import Surface
 from runestone_sidecar.upstream.surfaces.passthrough import PASSTHROUGH
 
@@ -154,7 +155,7 @@ class Forwarded:
 
     @property
     def is_events(self) -> bool:
-        return self.content_type.lower().startswith(b"text/event-stream")
+        return is_event_stream(self.content_type)
 
     @property
     def at_boundary(self) -> bool:
@@ -275,7 +276,7 @@ async def _begin(plan: ForwardPlan, offer: Offer, response: Response) -> Forward
         )
     is_json = kind.startswith(b"application/json")
     reader = None
-    if is_json or kind.startswith(b"text/event-stream"):
+    if is_json or is_event_stream(content_type):
         reader = dialect.native[PASSTHROUGH.name].stream(plan.request)
     first = await response.next()
     while is_json and not response.complete and len(first) < SMALL_REPLY_BYTES:

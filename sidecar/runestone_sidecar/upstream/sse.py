@@ -139,3 +139,7 @@ class SSEParser:
             return b""
         self._head = None
         return head.removeprefix(_BOM)
+
+
+def is_event_stream(content_type: bytes) -> bool:
+    return content_type.lower().startswith(b"text/event-stream")

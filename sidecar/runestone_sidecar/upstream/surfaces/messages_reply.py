@@ -14,19 +14,21 @@ import orjson
 
 from runestone_sidecar.upstream.dialects.base import BadReply, Miswritten, Request
 from runestone_sidecar.upstream.dialects.exact_json import with_whole_pairs
+from runestone_sidecar.upstream.surfaces.finish_reasons import (
+    CONTENT_FILTER,
+    LENGTH,
+    STOP,
+    finish_reason_of,
+)
 
 THINKING: Final = "thinking"
 TEXT: Final = "text"
 
 _STOP_REASONS: Final = {
-    "stop": "end_turn",
-    "tool_calls": "end_turn",  # without a call there is none to run
-    "function_call": "end_turn",
-    "length": "max_tokens",
-    "model_length": "max_tokens",  # Mistral
-    "content_filter": "refusal",
+    STOP: "end_turn",  # `tool_calls` too: without a call there is none to run
+    LENGTH: "max_tokens",
+    CONTENT_FILTER: "refusal",
 }
-_FAILURES: Final = frozenset({"error", "insufficient_system_resource"})  # OpenRouter, DeepSeek
 _EMPTY: Final = ("", "null")  # arguments of a call without any
 
 
@@ -84,12 +86,7 @@ def closing(stop: Stop, refusal: str) -> dict[str, Any]:
 
 def stop_of(request: Request, choice: Mapping[str, Any], *, has_calls: bool, refused: bool) -> Stop:
     """Raises BadReply where the provider gave no reason: none is invented."""
-    finish = choice.get("finish_reason")
-    if not isinstance(finish, str) or not finish:
-        raise BadReply("the reply has no finish reason")
-    if finish in _FAILURES:
-        raise BadReply("the provider failed within the reply")
-    reason = _STOP_REASONS.get(finish, "end_turn")
+    reason = _STOP_REASONS[finish_reason_of(choice.get("finish_reason"))]
     if refused:
         return Stop("refusal")
     if reason != "end_turn":
